@@ -1,0 +1,1 @@
+"""Cases, commands, events and evidence."""

@@ -1,0 +1,1 @@
+"""Compile and run units; nothing here knows of cases."""

@@ -1,0 +1,1 @@
+"""Use cases: what DAGs, CLI and tests call."""

@@ -1,0 +1,1 @@
+"""Fetch, read, map, gate and load one source."""

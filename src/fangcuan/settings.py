@@ -1,0 +1,130 @@
+"""Settings of one installation: where its lake, casebook and evidence live, and what it may use.
+
+Order of precedence: environment (`FANGCUAN_<NAME>`), then `fangcuan.toml`, then the defaults below. The file is looked for
+in `FANGCUAN_HOME`, then upwards from the working directory, then beside the virtual environment the command runs from.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+import zoneinfo
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+CONFIG_NAME = "fangcuan.toml"
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message says which, where it was read and what to write instead."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`home` holds everything that is written; relative paths and the default database lie below it."""
+
+    home: Path
+    database_url: str = ""
+    lake: Path = field(default=Path("lake"))
+    evidence: Path = field(default=Path("evidence"))
+    brand: str = "brand"
+    timezone: str = "Asia/Shanghai"
+    currency: str = "CNY"
+    default_vat_rate: str = "0.13"
+    memory_limit: str = "4GB"
+    threads: int = 2
+    content: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    config_path: Path | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            zoneinfo.ZoneInfo(self.timezone)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
+            raise SettingsError(f"timezone: {self.timezone!r} is not an IANA zone such as Asia/Shanghai") from error
+        if self.threads < 1:
+            raise SettingsError(f"threads: {self.threads} must be 1 or more")
+
+    @property
+    def zone(self) -> zoneinfo.ZoneInfo:
+        return zoneinfo.ZoneInfo(self.timezone)
+
+    @property
+    def lake_path(self) -> Path:
+        return self.home / self.lake
+
+    @property
+    def evidence_path(self) -> Path:
+        return self.home / self.evidence
+
+    @property
+    def casebook_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.home / 'casebook.db'}"
+
+    @property
+    def spill_path(self) -> Path:
+        return self.home / "spill"
+
+
+def find_config(start: Path | None = None) -> Path | None:
+    """The `fangcuan.toml` that applies, or None."""
+    explicit = os.environ.get("FANGCUAN_HOME")
+    if explicit:
+        path = Path(explicit) / CONFIG_NAME
+        return path if path.is_file() else None
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents, Path(sys.prefix).parent):
+        path = folder / CONFIG_NAME
+        if path.is_file():
+            return path
+    return None
+
+
+def load(home: Path | None = None) -> Settings:
+    """Settings in force. Raises SettingsError naming the file and key that is wrong."""
+    if home is not None:
+        path: Path | None = home / CONFIG_NAME
+        path = path if path and path.is_file() else None
+    else:
+        path = find_config()
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path}: {error}; expected TOML") from error
+    known = {f.name: f for f in fields(Settings)} 
+    for key in values:
+        if key not in known or key == "config_path":
+            raise SettingsError(f"{path}: unknown setting {key!r}; known: {', '.join(sorted(known))}")
+    base = home or (path.parent if path else Path(os.environ.get("FANGCUAN_HOME") or "var"))
+    if "home" in values:
+        base = (path.parent if path else Path()) / str(values["home"])
+    for name in known:
+        override = os.environ.get(f"FANGCUAN_{name.upper()}")
+        if override and name not in {"home", "config_path"}:
+            values[name] = override
+    values["home"] = base.resolve()
+    return _typed(values, path)
+
+
+def _typed(values: dict[str, Any], path: Path | None) -> Settings:
+    typed = dict(values)
+    for name in ("lake", "evidence"):
+        if name in typed:
+            typed[name] = Path(str(typed[name]))
+    for name in ("content", "sources"):
+        value = typed.get(name)
+        if isinstance(value, str):
+            typed[name] = tuple(part for part in value.split(os.pathsep if name == "content" else ",") if part)
+        elif value is not None:
+            typed[name] = tuple(str(part) for part in value)
+    if "threads" in typed:
+        try:
+            typed["threads"] = int(typed["threads"])
+        except ValueError as error:
+            raise SettingsError(f"threads: {typed['threads']!r} is not a whole number") from error
+    typed["config_path"] = path
+    return replace(Settings(home=typed.pop("home")), **typed)

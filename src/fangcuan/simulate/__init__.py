@@ -1,0 +1,1 @@
+"""Synthetic worlds with truth; detectors never import it."""
