@@ -1,0 +1,150 @@
+"""DuckDB, in process: bounded memory, spills to disk, one dialect class.
+
+Only this module knows DuckDB's settings and its SQL for reading and writing files; units are written in its dialect and
+other engines get them transpiled.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+import pyarrow as pa
+
+from fangcuan.core.contract import DUCKDB_TYPES, Relation
+from fangcuan.settings import Settings
+
+
+class QueryRefused(Exception):
+    """A query touched what it may not, or needed more memory or time than it is allowed; the message says which."""
+
+
+def quote(name: str) -> str:
+    """An identifier, quoted."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: str) -> str:
+    """A text literal, quoted."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+class DuckEngine:
+    """One connection. Use as a context manager; not shared between threads.
+
+    Results never depend on the number of threads: everything that is written or returned in order is ordered by its
+    query, and sums run over decimals.
+    """
+
+    dialect = "duckdb"
+
+    def __init__(self, settings: Settings):
+        settings.spill_path.mkdir(parents=True, exist_ok=True)
+        self._connection = duckdb.connect(
+            config={
+                "memory_limit": settings.memory_limit,
+                "threads": settings.threads,
+                "temp_directory": str(settings.spill_path / str(os.getpid())),
+                "preserve_insertion_order": False,
+                "TimeZone": "UTC",
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+                "allow_community_extensions": False,
+            }
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    # -- what it may touch -------------------------------------------------------------------------------------------
+
+    def confine(self, folders: Iterable[Path]) -> None:
+        """From here on only files below `folders` can be read; cannot be undone on this connection."""
+        allowed = ", ".join(literal(str(folder)) for folder in folders)
+        self._connection.execute(f"set allowed_directories = [{allowed}]")
+        self._connection.execute("set enable_external_access = false")
+        self._connection.execute("set lock_configuration = true")
+
+    # -- relations ---------------------------------------------------------------------------------------------------
+
+    def register(self, name: str, table: pa.Table) -> None:
+        self._connection.register(name, table)
+
+    def view(self, name: str, sql: str) -> None:
+        self.execute(f"create or replace temp view {quote(name)} as {sql}")
+
+    def table(self, name: str, sql: str) -> None:
+        """Materialise `sql`; the table lives in memory or in the spill folder, never longer than the connection."""
+        self.execute(f"create or replace temp table {quote(name)} as {sql}")
+
+    def files_view(self, name: str, columns: Mapping[str, str], files: Sequence[Path | str]) -> None:
+        """A view over Parquet files with exactly `columns` (name → DuckDB type); no files gives an empty relation."""
+        if not files:
+            empty = ", ".join(f"cast(null as {kind}) as {quote(column)}" for column, kind in columns.items())
+            self.view(name, f"select {empty} where false")
+            return
+        listed = ", ".join(literal(str(path)) for path in files)
+        wanted = ", ".join(quote(column) for column in columns)
+        self.view(
+            name, f"select {wanted} from read_parquet([{listed}], hive_partitioning = false, union_by_name = false)"
+        )
+
+    # -- queries -----------------------------------------------------------------------------------------------------
+
+    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
+        try:
+            return self._connection.execute(sql, dict(parameters) if parameters else None)
+        except duckdb.PermissionException as error:
+            raise QueryRefused(f"not allowed: {error}") from error
+        except duckdb.OutOfMemoryException as error:
+            raise QueryRefused(
+                f"more memory needed than memory_limit allows: {error}; raise memory_limit or narrow the window"
+            ) from error
+
+    def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        return self.execute(sql, parameters).to_arrow_table()
+
+    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        cursor = self.execute(sql, parameters)
+        names = [item[0] for item in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+    def scalar(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Any:
+        row = self.execute(sql, parameters).fetchone()
+        return row[0] if row else None
+
+    def write_parquet(self, sql: str, path: Path) -> None:
+        """Write the rows of `sql`, in its order, to one file; atomic and durable: the file exists whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        self.execute(f"copy ({sql}) to {literal(str(partial))} (format parquet, compression zstd)")
+        publish(partial, path)
+
+
+def publish(partial: Path, path: Path) -> None:
+    """Flush `partial` and rename it to `path`."""
+    with partial.open("rb") as handle:
+        os.fsync(handle.fileno())
+    os.replace(partial, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def contract_types(relation: Relation) -> dict[str, str]:
+    """DuckDB types of a relation's contract columns."""
+    return {column.name: DUCKDB_TYPES[column.kind] for column in relation.columns}
