@@ -1,0 +1,10 @@
+"""All tables of the casebook: importing this module fills `Base.metadata`."""
+
+from __future__ import annotations
+
+from fangcuan.store import casework, catalogue, masters
+from fangcuan.store.base import Base
+
+METADATA = Base.metadata
+
+__all__ = ["METADATA", "casework", "catalogue", "masters"]
