@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
+from fangcuan.content.yaml_lines import ContentError, Lines, Problem, line_of
 
-@dataclass(frozen=True, order=True)
-class Problem:
-    """One thing wrong in one place. `str()` gives `path:line: what, expected, what to do`."""
-
-    path: str
-    line: int
-    what: str
-    expected: str
-    todo: str
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.what}, {self.expected}, {self.todo}"
+__all__ = ["ContentError", "Problem", "complain", "from_validation", "refuse"]
 
 
-class ContentError(Exception):
-    """Content cannot be used; carries every problem found."""
-
-    def __init__(self, problems: Sequence[Problem]):
-        self.problems = tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+def complain(path: Path, line: int, what: str, expected: str, todo: str) -> Problem:
+    """One problem, worded as all of them are: what, expected what, what to do."""
+    return Problem(path, line, f"{what}; expected {expected}; {todo}")
 
 
-def from_validation(path: Path, error: ValidationError, line_of: Any) -> list[Problem]:
-    """pydantic's errors as problems; `line_of(key path)` gives the line of the nearest key that exists."""
+def refuse(problems: Iterable[Problem]) -> None:
+    """Raise ContentError with all problems in order of place, if there is any."""
+    found = sorted(problems, key=lambda problem: (str(problem.path), problem.line, problem.message))
+    if found:
+        raise ContentError(found)
+
+
+def from_validation(path: Path, error: ValidationError, lines: Lines) -> list[Problem]:
+    """pydantic's errors as problems."""
     found = []
     for item in error.errors():
-        location = tuple(part for part in item["loc"])
+        location = tuple(item["loc"])
         name = ".".join(str(part) for part in location) or "document"
         value = repr(item.get("input"))
-        what = f"{name}: {value if len(value) < 60 else value[:57] + '...'}"
-        found.append(Problem(str(path), line_of(location), what, item["msg"], f"correct {name}"))
+        shown = value if len(value) < 60 else value[:57] + "..."
+        found.append(complain(path, line_of(lines, location), f"{name}: {shown}", item["msg"], f"correct {name}"))
     return found

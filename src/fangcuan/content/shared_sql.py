@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from fangcuan.content.problem import ContentError, Problem
+from fangcuan.content.problem import complain, refuse
 from fangcuan.content.roots import content_roots
 
 
@@ -14,8 +14,8 @@ def _read(folder: str) -> dict[str, str]:
     for root in content_roots():
         for path in sorted((root / "sql" / folder).glob("*.sql")):
             if path.stem in found:
-                shown = str(Path("sql") / folder / path.name)
-                raise ContentError([Problem(shown, 1, f"{path.stem} exists twice", "one file per name", "rename one")])
+                shown = Path("sql") / folder / path.name
+                refuse([complain(shown, 1, f"{path.stem} exists twice", "one file per name", "rename one")])
             found[path.stem] = path.read_text(encoding="utf-8")
     return found
 

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fangcuan.content.problem import ContentError, Problem, from_validation
+from fangcuan.content.problem import ContentError, Problem, complain, from_validation, refuse
 from fangcuan.content.roots import files
-from fangcuan.content.yaml_lines import load
+from fangcuan.content.yaml_lines import line_of, load
 from fangcuan.core.finding import FAMILIES, Family, Role, SubjectKind
 
 Scalar = int | float | str | bool
@@ -45,7 +45,10 @@ class CaseKey(Strict):
 
 
 class RuleTest(Strict):
-    """Rows of canonical relations and the findings they must give; missing columns are null."""
+    """Rows of canonical relations and the findings they must give; missing columns are null.
+
+    A relation that is not given takes the rows of the rule's `background`.
+    """
 
     name: Annotated[str, Field(min_length=10)]
     night: str = "2026-03-31"
@@ -74,6 +77,7 @@ class Rule(Strict):
     triage: Bilingual
     innocent_readings: list[Bilingual]
     known_gaps: list[Bilingual]
+    background: dict[str, list[dict[str, Any]]] = {}
     tests: list[RuleTest]
 
     @property
@@ -109,32 +113,25 @@ class LoadedRule(Strict):
 def load_rule(root: Path, path: Path) -> LoadedRule:
     """Read one rule file. Raises ContentError with every problem in it."""
     shown = path.relative_to(root)
-    try:
-        data, lines = load(path)
-    except ContentError:
-        raise
-    text = path.read_text(encoding="utf-8")
-
-    def line_of(location: tuple[Any, ...]) -> int:
-        for end in range(len(location), -1, -1):
-            if location[:end] in lines:
-                return lines[location[:end]]
-        return 1
-
+    data, lines = load(path)
     try:
         rule = Rule.model_validate(data)
     except ValidationError as error:
-        raise ContentError(from_validation(shown, error, line_of)) from error
-    problems = []
+        raise ContentError(from_validation(shown, error, lines)) from error
+    problems: list[Problem] = []
 
-    def problem(location: tuple[Any, ...], what: str, expected: str, todo: str) -> None:
-        problems.append(Problem(str(shown), line_of(location), what, expected, todo))
+    def problem(location: tuple[str | int, ...], what: str, expected: str, todo: str) -> None:
+        problems.append(complain(shown, line_of(lines, location), what, expected, todo))
 
     expected_id = f"{path.parent.name}.{path.stem}"
     if rule.id != expected_id:
-        problem(("id",), f"id {rule.id!r}", f"{expected_id!r} as the file's place says", "rename the id or move the file")
+        problem(
+            ("id",), f"id {rule.id!r}", f"{expected_id!r} as the file's place says", "rename the id or move the file"
+        )
     if not re.fullmatch(r"[a-z_]+\.[a-z][a-z0-9_]*", rule.id) or rule.family not in FAMILIES:
-        problem(("id",), f"id {rule.id!r}", f"<family>.<name>, family one of {', '.join(FAMILIES)}", "choose such an id")
+        problem(
+            ("id",), f"id {rule.id!r}", f"<family>.<name>, family one of {', '.join(FAMILIES)}", "choose such an id"
+        )
     if rule.role == "fact" and not rule.key:
         problem(("key",), "a fact without key", "the columns that identify a row", "add key: [...]")
     if rule.role != "fact" and rule.explanation is None:
@@ -143,9 +140,8 @@ def load_rule(root: Path, path: Path) -> LoadedRule:
         problem(("tests",), "no test that fires", "at least one test with expected findings", "add one")
     if not any(not test.expect for test in rule.tests):
         problem(("tests",), "no quiet test", "at least one test with expect: []", "add one")
-    if problems:
-        raise ContentError(problems)
-    return LoadedRule(rule=rule, path=shown, text=text)
+    refuse(problems)
+    return LoadedRule(rule=rule, path=shown, text=path.read_text(encoding="utf-8"))
 
 
 def load_rules() -> dict[str, LoadedRule]:
@@ -159,11 +155,8 @@ def load_rules() -> dict[str, LoadedRule]:
             problems.extend(error.problems)
             continue
         if loaded.rule.id in found:
-            shown = str(path.relative_to(root))
-            problems.append(
-                Problem(shown, 1, f"rule {loaded.rule.id!r} exists twice", "one file per id", "rename or remove one")
-            )
+            what = f"rule {loaded.rule.id!r} exists twice"
+            problems.append(complain(loaded.path, 1, what, "one file per id", "rename or remove one"))
         found[loaded.rule.id] = loaded
-    if problems:
-        raise ContentError(sorted(problems))
+    refuse(problems)
     return found

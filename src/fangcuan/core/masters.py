@@ -7,7 +7,19 @@ A later `recorded_at` of the same key supersedes the earlier row. `regions` and 
 
 from __future__ import annotations
 
-from fangcuan.core.contract import Column, Relation, boolean, date, decimal, double, index, integer, json, text, timestamp
+from fangcuan.core.contract import (
+    Column,
+    Relation,
+    boolean,
+    date,
+    decimal,
+    double,
+    index,
+    integer,
+    json,
+    text,
+    timestamp,
+)
 
 DATED: tuple[Column, ...] = (date("valid_from"), date("valid_to"), timestamp("recorded_at"))
 APPROVED: tuple[Column, ...] = (text("approved_by", True), timestamp("approved_at"))

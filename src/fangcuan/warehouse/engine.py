@@ -7,7 +7,8 @@ other engines get them transpiled.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -50,12 +51,12 @@ class DuckEngine:
                 "threads": settings.threads,
                 "temp_directory": str(settings.spill_path / str(os.getpid())),
                 "preserve_insertion_order": False,
-                "TimeZone": "UTC",
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
                 "allow_community_extensions": False,
             }
         )
+        self._connection.execute("set TimeZone = 'UTC'")
 
     def __enter__(self) -> Self:
         return self
@@ -67,6 +68,10 @@ class DuckEngine:
 
     def close(self) -> None:
         self._connection.close()
+
+    def interrupt(self) -> None:
+        """Stop the running query from another thread."""
+        self._connection.interrupt()
 
     # -- what it may touch -------------------------------------------------------------------------------------------
 
@@ -103,34 +108,43 @@ class DuckEngine:
 
     # -- queries -----------------------------------------------------------------------------------------------------
 
-    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> duckdb.DuckDBPyConnection:
-        try:
-            return self._connection.execute(sql, dict(parameters) if parameters else None)
-        except duckdb.PermissionException as error:
-            raise QueryRefused(f"not allowed: {error}") from error
-        except duckdb.OutOfMemoryException as error:
-            raise QueryRefused(
-                f"more memory needed than memory_limit allows: {error}; raise memory_limit or narrow the window"
-            ) from error
+    def execute(self, sql: str) -> duckdb.DuckDBPyConnection:
+        with _refusals():
+            return self._connection.execute(sql)
 
-    def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
-        return self.execute(sql, parameters).to_arrow_table()
+    def arrow(self, sql: str) -> pa.Table:
+        with _refusals():
+            return self._connection.sql(sql).to_arrow_table()
 
-    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        cursor = self.execute(sql, parameters)
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        """All rows as Python values; for results that are known to be small."""
+        cursor = self.execute(sql)
         names = [item[0] for item in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        with _refusals():
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
-    def scalar(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Any:
-        row = self.execute(sql, parameters).fetchone()
+    def scalar(self, sql: str) -> Any:
+        row = self.execute(sql).fetchone()
         return row[0] if row else None
 
     def write_parquet(self, sql: str, path: Path) -> None:
-        """Write the rows of `sql`, in its order, to one file; atomic and durable: the file exists whole or not at all."""
+        """Write the rows of `sql`, in its order, to one file that exists whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         self.execute(f"copy ({sql}) to {literal(str(partial))} (format parquet, compression zstd)")
         publish(partial, path)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except duckdb.PermissionException as error:
+        raise QueryRefused(f"not allowed: {error}") from error
+    except duckdb.OutOfMemoryException as error:
+        raise QueryRefused(
+            f"more memory needed than memory_limit allows: {error}; raise memory_limit or narrow the window"
+        ) from error
 
 
 def publish(partial: Path, path: Path) -> None:

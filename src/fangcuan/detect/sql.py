@@ -1,0 +1,163 @@
+"""The SQL of units: one read-only select over named relations, checked before it runs; parameters become literals."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+#: Functions that return tables without reading anything.
+_TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series"})
+#: Functions that look outside the relations a unit names.
+_FORBIDDEN = frozenset(
+    [
+        "getenv",
+        "query",
+        "query_table",
+        "glob",
+        "sniff_csv",
+        "current_setting",
+        "getvariable",
+        "which_secret",
+        "read_text",
+        "read_blob",
+        "read_csv",
+        "read_csv_auto",
+        "read_json",
+        "read_json_auto",
+        "read_ndjson",
+        "read_parquet",
+        "parquet_scan",
+        "parquet_metadata",
+        "parquet_schema",
+        "random",
+        "uuid",
+        "gen_random_uuid",
+        "now",
+        "current_timestamp",
+        "get_current_timestamp",
+        "today",
+        "current_date",
+        "current_time",
+        "localtime",
+        "localtimestamp",
+        "transaction_timestamp",
+    ]
+)
+
+
+class SqlRefused(Exception):
+    """A unit's SQL may not run. `line` counts from 1 inside the query."""
+
+    def __init__(self, what: str, expected: str, todo: str, line: int = 1):
+        super().__init__(f"{what}, {expected}, {todo}")
+        self.what, self.expected, self.todo, self.line = what, expected, todo, line
+
+
+class Query:
+    """A parsed and checked select.
+
+    Reading the clock or random numbers is refused: the same night must give the same bytes whenever it is judged.
+    """
+
+    def __init__(self, sql: str):
+        try:
+            statements = [tree for tree in sqlglot.parse(sql, read="duckdb") if tree is not None]
+        except SqlglotError as error:
+            details = getattr(error, "errors", None) or [{}]
+            line = details[0].get("line") or 1
+            message = details[0].get("description") or str(error)
+            raise SqlRefused(f"SQL does not parse: {message}", "DuckDB SQL", "correct it", line) from error
+        if len(statements) != 1 or not isinstance(statements[0], exp.Query):
+            raise SqlRefused("not a single select", "one select, with named CTEs before it", "remove the rest")
+        self.tree: exp.Query = statements[0]
+        self._check()
+
+    def _check(self) -> None:
+        for node in self.tree.walk():
+            if isinstance(node, exp.DML | exp.DDL | exp.Command) and not isinstance(node, exp.Query):
+                raise SqlRefused(f"{node.key} statement", "a unit only reads", "remove it")
+            if isinstance(node, exp.Into):
+                raise SqlRefused("select into", "a unit only reads", "remove it")
+            if isinstance(node, exp.Func):
+                name = (node.name if isinstance(node, exp.Anonymous) else node.sql_name()).lower()
+                if name in _FORBIDDEN:
+                    raise SqlRefused(
+                        f"function {name}()", "only the named relations and parameters", "use $night or a relation"
+                    )
+        for table in self.tree.find_all(exp.Table):
+            source = table.this
+            if isinstance(source, exp.Identifier) or source is None:
+                if table.args.get("db") or table.args.get("catalog") or not table.name.isidentifier():
+                    raise SqlRefused(
+                        f"table {table.sql('duckdb')}", "a relation of the contract by its bare name", "name one"
+                    )
+            else:
+                name = (source.name if isinstance(source, exp.Anonymous) else source.sql_name()).lower()
+                if name not in _TABLE_FUNCTIONS:
+                    raise SqlRefused(f"table function {name}()", "relations only", "name a relation instead")
+
+    @property
+    def relations(self) -> frozenset[str]:
+        """Names read from outside the query."""
+        own = {cte.alias for cte in self.tree.find_all(exp.CTE)}
+        named = {table.name for table in self.tree.find_all(exp.Table) if isinstance(table.this, exp.Identifier)}
+        return frozenset(named - own)
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        return frozenset(str(node.this) for node in self.tree.find_all(exp.Placeholder) if node.this)
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Names of the top-level CTEs in order."""
+        return tuple(cte.alias for cte in self.tree.ctes)
+
+    def bind(self, parameters: Mapping[str, Any], step: str | None = None) -> str:
+        """DuckDB SQL with every `$name` replaced by its value; with `step`, the rows of that CTE."""
+        tree = self.tree.copy()
+        if step is not None:
+            if step not in self.steps:
+                raise SqlRefused(f"no step {step!r}", f"one of {', '.join(self.steps)}", "name one of these")
+            kept = self.steps[: self.steps.index(step) + 1]
+            selected = exp.select("*").from_(exp.to_table(step))
+            selected.set(
+                "with_",
+                exp.With(
+                    expressions=[cte.copy() for cte in tree.ctes if cte.alias in kept],
+                    recursive=bool((tree.args.get("with_") or tree.args.get("with")).args.get("recursive")),
+                ),
+            )
+            tree = selected
+
+        def replace(node: exp.Expression) -> exp.Expression:
+            if isinstance(node, exp.Placeholder) and node.this:
+                name = str(node.this)
+                if name not in parameters:
+                    raise SqlRefused(f"parameter ${name}", "a declared parameter", "declare it under parameters:")
+                return as_literal(parameters[name])
+            return node
+
+        return tree.transform(replace).sql("duckdb")
+
+
+def as_literal(value: Any) -> exp.Expression:
+    """A Python value as a SQL literal of its own type."""
+    if value is None:
+        return exp.null()
+    if isinstance(value, bool):
+        return exp.Boolean(this=value)
+    if isinstance(value, dt.datetime):
+        return exp.cast(exp.Literal.string(value.astimezone(dt.UTC).isoformat()), "timestamptz", dialect="duckdb")
+    if isinstance(value, dt.date):
+        return exp.cast(exp.Literal.string(value.isoformat()), "date")
+    if isinstance(value, int | float | Decimal):
+        return exp.Literal.number(str(value))
+    if isinstance(value, list | tuple):
+        return exp.Array(expressions=[as_literal(item) for item in value])
+    return exp.Literal.string(str(value))
