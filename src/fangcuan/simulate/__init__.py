@@ -1,1 +1,8 @@
-"""Synthetic worlds with truth; detectors never import it."""
+"""Synthetic worlds with truth; detectors never import it.
+
+`simulate(preset("sample"), folder)` writes a world folder; `serve` offers parts of it over HTTP and SQL.
+"""
+
+from fangcuan.simulate.spec import KINDS, PRESETS, WorldSpec, preset
+
+__all__ = ["KINDS", "PRESETS", "WorldSpec", "preset"]

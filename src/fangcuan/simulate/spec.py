@@ -1,0 +1,192 @@
+"""What a world is made from: sizes, dates, rates, and which schemes are planted in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+#: Every kind of scheme the simulator can plant, by family.
+KINDS: dict[str, tuple[str, ...]] = {
+    "diversion": (
+        "neighbour_cartons",
+        "long_haul",
+        "broker",
+        "quarter_end_dump",
+        "slow_drip",
+        "tier2_leak",
+        "online_supply",
+    ),
+    "code_integrity": ("never_issued", "cloned_serial", "reappeared"),
+    "price": (
+        "below_floor",
+        "region_targeted",
+        "coupon_hidden",
+        "bundle_hidden",
+        "above_ceiling",
+        "online_offline_gap",
+    ),
+    "loading": ("period_end_bulge", "grey_inflow"),
+}
+
+SAMPLE_SCHEMES: dict[str, int] = {
+    "diversion.neighbour_cartons": 2,
+    "diversion.long_haul": 2,
+    "diversion.broker": 1,
+    "diversion.quarter_end_dump": 2,
+    "diversion.slow_drip": 1,
+    "diversion.tier2_leak": 1,
+    "diversion.online_supply": 2,
+    "code_integrity.never_issued": 2,
+    "code_integrity.cloned_serial": 3,
+    "code_integrity.reappeared": 2,
+    "price.below_floor": 4,
+    "price.region_targeted": 1,
+    "price.coupon_hidden": 2,
+    "price.bundle_hidden": 2,
+    "price.above_ceiling": 2,
+    "price.online_offline_gap": 1,
+    "loading.period_end_bulge": 2,
+    "loading.grey_inflow": 2,
+}
+
+
+def every_kind() -> list[str]:
+    return [f"{family}.{kind}" for family, kinds in KINDS.items() for kind in kinds]
+
+
+@dataclass(frozen=True)
+class WorldSpec:
+    """One world. Same spec, same bytes.
+
+    `start` is the first night; `nights` local dates follow. Goods are traced from `trace_history_days` before `start`
+    and sales are reported from `sales_history_days` before it, so the first night already has a past.
+    `schemes` counts what to plant by `family.kind`; `nulls` switches the innocent flows that look suspicious.
+    """
+
+    name: str = "custom"
+    seed: int = 20260309
+    start: dt.date = dt.date(2026, 3, 9)
+    nights: int = 60
+    provinces: int = 12
+    dealers: int = 60
+    retailers_per_dealer: int = 2
+    marketplace_sellers: int = 20
+    products: int = 8
+    cartons_per_dealer_week: float = 7.7
+    trace_history_days: int = 60
+    sales_history_days: int = 182
+    scan_coverage: float = 0.30
+    leakage: float = 0.04
+    late_share: float = 0.02
+    aggregation_errors: float = 0.01
+    nulls: bool = True
+    schemes: Mapping[str, int] = field(default_factory=dict)
+    scheme_cartons: tuple[int, int] = (22, 40)
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.schemes) - set(every_kind()))
+        if unknown:
+            raise ValueError(f"schemes: unknown kind {unknown}; known kinds are {every_kind()}")
+        for name, low, high in (
+            ("nights", 1, 2000),
+            ("provinces", 2, 12),
+            ("dealers", 4, 5000),
+            ("products", 2, 8),
+            ("scan_coverage", 0.0, 1.0),
+            ("leakage", 0.0, 0.5),
+            ("late_share", 0.0, 0.5),
+            ("aggregation_errors", 0.0, 0.2),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name}: {value} is not between {low} and {high}")
+
+    @property
+    def end(self) -> dt.date:
+        """Last night."""
+        return self.start + dt.timedelta(days=self.nights - 1)
+
+    @property
+    def trace_start(self) -> dt.date:
+        return self.start - dt.timedelta(days=self.trace_history_days)
+
+    @property
+    def sales_start(self) -> dt.date:
+        return self.start - dt.timedelta(days=self.sales_history_days)
+
+    @property
+    def families(self) -> list[str]:
+        return sorted({kind.partition(".")[0] for kind, count in self.schemes.items() if count})
+
+    def rng(self, stream: str) -> np.random.Generator:
+        """An independent generator per stream name: adding one part of the world does not reshuffle the others."""
+        return np.random.default_rng([self.seed, zlib.crc32(stream.encode())])
+
+    def to_json(self) -> dict[str, Any]:
+        values = dataclasses.asdict(self)
+        values["start"] = self.start.isoformat()
+        values["schemes"] = dict(sorted(self.schemes.items()))
+        values["scheme_cartons"] = list(self.scheme_cartons)
+        return values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> WorldSpec:
+        known = {item.name for item in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(f"unknown field {unknown} of a world spec; known fields are {sorted(known)}")
+        given = dict(values)
+        if isinstance(given.get("start"), str):
+            given["start"] = dt.date.fromisoformat(given["start"])
+        if "scheme_cartons" in given:
+            low, high = given["scheme_cartons"]
+            given["scheme_cartons"] = (int(low), int(high))
+        return cls(**given)
+
+
+SAMPLE = WorldSpec(name="sample", schemes=SAMPLE_SCHEMES)
+
+TINY = WorldSpec(
+    name="tiny",
+    start=dt.date(2026, 3, 30),
+    nights=10,
+    provinces=5,
+    dealers=10,
+    retailers_per_dealer=1,
+    marketplace_sellers=5,
+    products=4,
+    cartons_per_dealer_week=6.0,
+    trace_history_days=45,
+    sales_history_days=91,
+    scan_coverage=0.5,
+    scheme_cartons=(8, 12),
+    schemes={
+        "diversion.neighbour_cartons": 1,
+        "diversion.long_haul": 1,
+        "code_integrity.never_issued": 1,
+        "code_integrity.cloned_serial": 1,
+        "price.below_floor": 1,
+        "price.coupon_hidden": 1,
+        "loading.period_end_bulge": 1,
+    },
+)
+
+PRESETS: dict[str, WorldSpec] = {
+    "sample": SAMPLE,
+    "sample-clean": replace(SAMPLE, name="sample-clean", schemes={}),
+    "tiny": TINY,
+    "tiny-clean": replace(TINY, name="tiny-clean", schemes={}),
+}
+
+
+def preset(name: str, **changes: Any) -> WorldSpec:
+    """A named world, with some fields changed: `preset("sample", seed=7, scan_coverage=0.02)`."""
+    if name not in PRESETS:
+        raise ValueError(f"unknown world {name!r}; known worlds are {sorted(PRESETS)}")
+    return replace(PRESETS[name], **changes)
