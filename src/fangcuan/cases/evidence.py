@@ -101,7 +101,7 @@ class EvidenceStore:
             yield from sorted(path.name for path in folder.iterdir() if _DIGEST.fullmatch(path.name))
 
     def scrub(self, expected: Iterable[str] = ()) -> list[Problem]:
-        """Re-read everything: `altered`, `writable`, `misplaced` files, and digests of `expected` that are `missing`."""
+        """Re-read everything: `altered`, `writable`, `misplaced` files, and those of `expected` that are `missing`."""
         problems = []
         found: set[str] = set()
         for folder in sorted(self.folder.glob("[0-9a-f][0-9a-f]")):

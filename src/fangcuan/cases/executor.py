@@ -139,7 +139,7 @@ def change(
     night: dt.date | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> EventDraft:
-    """Move a case along a transition, if it still is as loaded, and give the event that says so. Filing wakes with it too.
+    """Move a case along a transition, if it still is as loaded, and give the event that says so. Filing uses it too.
 
     `case` is a row of `case_file` with `window_end` and `evidence_root` of its `case_machine`.
     """
@@ -147,10 +147,14 @@ def change(
         "status": transition.to,
         "is_open": rules.has(transition.to, "open"),
         "outcome": params.get("outcome") or params.get("reason"),
-        "regressed": transition.wake,
+        "regressed": transition.wake or case.regressed,
     }
     if rules.has(transition.to, "decided"):
-        after |= {"decision_cutoff": case.window_end, "decision_evidence_root": case.evidence_root}
+        after |= {
+            "regressed": False,
+            "decision_cutoff": case.window_end,
+            "decision_evidence_root": case.evidence_root,
+        }
     before = {name: getattr(case, name) for name in after}
     updated = connection.execute(
         case_file.update()
@@ -186,11 +190,11 @@ def _answered(connection: Connection, command: Command) -> CommandResult | None:
 
 def _transition(rules: Workflow, command: Command, status: str) -> Transition:
     transition = rules.transition(command.name, status)
-    if transition is None:
+    # Only later evidence wakes a case; nobody gives that as a command.
+    if transition is None or transition.wake:
         offered = sorted({t.command for t in rules.transitions if status in t.from_ and not t.wake})
-        raise NotOffered(
-            f"{command.name}: not possible while {command.case} is {status}; possible: {', '.join(offered)}"
-        )
+        possible = ", ".join(offered) or "nothing"
+        raise NotOffered(f"{command.name}: not possible while {command.case} is {status}; possible: {possible}")
     return transition
 
 

@@ -167,9 +167,8 @@ def _wake_problems(workflow: Workflow) -> list[tuple[tuple[Any, ...], str]]:
     found: list[tuple[tuple[Any, ...], str]] = []
     waking = {name for name, status in workflow.statuses.items() if "wakes" in status.flags}
     if waking != set(wake.from_):
-        found.append(
-            (("transitions", index, "from"), f"wake starts in {sorted(wake.from_)}; expected {sorted(waking)}")
-        )
+        message = f"wake starts in {sorted(wake.from_)}; expected {sorted(waking)}, the statuses flagged wakes"
+        found.append((("transitions", index, "from"), message))
     if wake.to in workflow.statuses and not workflow.has(wake.to, "open"):
         found.append((("transitions", index, "to"), f"wake leads to {wake.to}, which is not open"))
     return found

@@ -1,0 +1,303 @@
+"""Filing a night: findings become cases, or join them, or wake them. A whole night is one transaction.
+
+A run may do two things to cases: attach findings, and open or wake a case. What people decided it never overturns.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from sqlalchemy import Connection, Engine, select
+
+from fangcuan.cases import casebook, registry
+from fangcuan.cases import workflow as workflows
+from fangcuan.cases.events import EventDraft, append, lock_head
+from fangcuan.cases.evidence import EvidenceStore
+from fangcuan.cases.grouping import (
+    Candidate,
+    CaseKey,
+    GroupingPolicy,
+    KnownCase,
+    Placement,
+    UnitFiling,
+    place,
+    storm_limit,
+    stormy_units,
+)
+from fangcuan.cases.prepared import Evidence, Prepared, artefact, prepare, storm_finding, with_artefacts
+from fangcuan.cases.workflow import Workflow
+from fangcuan.core import failpoints
+from fangcuan.core.canonical import digest
+from fangcuan.core.finding import Finding
+from fangcuan.store.casework import filing_night, filing_unit_night
+from fangcuan.store.database import read, write
+
+ACTOR = "service:filing"
+#: Nights a unit's circuit breaker looks back.
+HISTORY_NIGHTS = 14
+
+
+@dataclass(frozen=True)
+class FilingSummary:
+    """What a night has done so far, the same however often it is filed.
+
+    `cases_attached` counts open cases that got findings, `cases_seen_again` decided ones that were left as decided,
+    `findings_waiting` those held back because their unit was over its limit, `storms` the units that were.
+    """
+
+    night: dt.date
+    findings_new: int = 0
+    findings_known: int = 0
+    findings_waiting: int = 0
+    cases_opened: int = 0
+    cases_attached: int = 0
+    cases_regressed: int = 0
+    cases_seen_again: int = 0
+    storms: int = 0
+
+
+def file_findings(
+    engine: Engine,
+    evidence_store: EvidenceStore,
+    *,
+    run_id: str,
+    night: dt.date,
+    findings: Sequence[Finding],
+    evidence: Evidence,
+    unit_settings: Mapping[str, UnitFiling],
+    policy: GroupingPolicy,
+    support: Sequence[Finding] = (),
+    workflow: Workflow | None = None,
+    now: dt.datetime | None = None,
+) -> FilingSummary:
+    """File one night. Filing it again, at once or after being killed, changes nothing and gives the same summary.
+
+    `findings` of role `case` open cases; those of other roles are stored, facts are not. `support` joins open cases of the
+    same family and subject and never opens one. `evidence` gives the snapshot of one finding (JSON values; the same for the
+    same finding and night). Raises ValueError for a unit that may open cases and has no `unit_settings`.
+    """
+    prepared = prepare(findings, support, policy)
+    missing = sorted({one.finding.unit_id for one in prepared if one.opens} - set(unit_settings))
+    if missing:
+        raise ValueError(f"unit_settings: nothing for {', '.join(missing)}; expected max_cases and owner of each")
+    with read(engine) as connection:
+        before = registry.filed_on(connection, night)
+    pending = with_artefacts((one for one in prepared if one.reported_id not in before), evidence, evidence_store)
+    failpoints.hit("file.evidence_stored")
+    with write(engine) as connection:
+        lock_head(connection)
+        # Someone else may have filed this night in the meantime.
+        done = registry.filed_on(connection, night)
+        pending = [one for one in pending if one.reported_id not in done]
+        summary = _night(connection, night)
+        if pending or summary is None:
+            filing = _Filing(
+                connection, evidence_store, workflow or workflows.default(), policy, unit_settings, night, run_id, now
+            )
+            summary = filing.run(pending, summary)
+        failpoints.hit("file.before_commit")
+    failpoints.hit("file.after_commit")
+    return summary
+
+
+@dataclass
+class _Group:
+    """The findings of one case key that may open or wake, the latest case of that key, and where they go."""
+
+    key: CaseKey
+    members: list[Prepared]
+    known: KnownCase | None
+    placement: Placement | None = None
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        return [member.candidate for member in self.members]
+
+
+@dataclass
+class _Filing:
+    connection: Connection
+    evidence_store: EvidenceStore
+    workflow: Workflow
+    policy: GroupingPolicy
+    unit_settings: Mapping[str, UnitFiling]
+    night: dt.date
+    run_id: str
+    now: dt.datetime | None
+
+    def run(self, reported: list[Prepared], earlier: FilingSummary | None) -> FilingSummary:
+        self._ensure_night(earlier)
+        groups = self._groups([one for one in reported if one.opens])
+        storms, limits = self._storms(groups)
+        storm_groups = self._storm_groups(storms, limits, groups, reported)
+        for group in groups:
+            group.placement = place(group.known, group.candidates, self.policy, frozenset(storms))
+        for group in storm_groups:
+            group.placement = place(group.known, group.candidates, self.policy)
+        groups = sorted(groups + storm_groups, key=lambda group: group.key.order)
+        storm_findings = [member for group in storm_groups for member in group.members]
+        everything = sorted([*reported, *storm_findings], key=lambda one: one.reported_id)
+        resolved, new_names = registry.match(self.connection, everything)
+
+        book = casebook.Casebook(self.connection, self.workflow, self.policy, self.night, ACTOR)
+        self._apply(book, groups, resolved)
+        self._attach_support(book, [one for one in reported if one.support], resolved)
+        waiting = {resolved[i] for group in groups if group.placement for i in group.placement.waiting}
+        states = self._states(everything, resolved, book, waiting)
+        new, known = registry.write_findings(
+            self.connection, self.night, self.run_id, everything, resolved, new_names, states
+        )
+        failpoints.hit("file.findings_written")
+        counts = book.write()
+        failpoints.hit("file.cases_written")
+        delta = FilingSummary(
+            night=self.night,
+            findings_new=len(new),
+            findings_known=len(known),
+            findings_waiting=len(waiting),
+            cases_opened=counts["open"],
+            cases_attached=counts["attach"],
+            cases_regressed=counts["wake"],
+            cases_seen_again=counts["silent"],
+            storms=len(storm_findings),
+        )
+        self._count_units(groups, storms)
+        total = self._add_up(earlier, delta)
+        append(self.connection, [*book.events, self._night_event(everything, delta)], recorded_at=self.now)
+        return total
+
+    def _groups(self, opening: Sequence[Prepared]) -> list[_Group]:
+        members: dict[str, list[Prepared]] = defaultdict(list)
+        for one in opening:
+            members[one.key.value].append(one)
+        known = casebook.latest_cases(self.connection, self.workflow, members)
+        return [_Group(group[0].key, group, known.get(value)) for value, group in members.items()]
+
+    def _storms(self, groups: Sequence[_Group]) -> tuple[dict[str, int], dict[str, int]]:
+        units = sorted({member.finding.unit_id for group in groups for member in group.members})
+        history = self._history(units)
+        limits = {unit: storm_limit(self.unit_settings[unit], history[unit], self.policy) for unit in units}
+        rows = self.connection.execute(select(filing_unit_night).where(filing_unit_night.c.night == self.night))
+        already = {row.unit_id: row.cases for row in rows}
+        known = ((group.known, group.candidates) for group in groups)
+        return stormy_units(known, limits, already, self.policy), limits
+
+    def _history(self, units: Sequence[str]) -> dict[str, list[int]]:
+        """Cases per recent filed night and unit: 0 where a unit brought none, nights of its storms left out."""
+        since = self.night - dt.timedelta(days=HISTORY_NIGHTS)
+        nights = self.connection.execute(
+            select(filing_night.c.night).where(filing_night.c.night >= since, filing_night.c.night < self.night)
+        ).scalars()
+        counted = {
+            (row.night, row.unit_id): row
+            for row in self.connection.execute(
+                select(filing_unit_night).where(
+                    filing_unit_night.c.night >= since, filing_unit_night.c.night < self.night
+                )
+            )
+        }
+        history: dict[str, list[int]] = {unit: [] for unit in units}
+        for night in sorted(nights):
+            for unit in units:
+                row = counted.get((night, unit))
+                if row is None or not row.storm:
+                    history[unit].append(row.cases if row else 0)
+        return history
+
+    def _storm_groups(
+        self, storms: Mapping[str, int], limits: Mapping[str, int], groups: Sequence[_Group], reported: list[Prepared]
+    ) -> list[_Group]:
+        """One more group per stormy unit: the case for its owner, with the list of what waits as evidence."""
+        made = []
+        done = registry.filed_on(self.connection, self.night)
+        for unit, count in storms.items():
+            of_unit = [one for one in reported if one.opens and one.finding.unit_id == unit]
+            unit_digest = min(one.finding.unit_digest for one in of_unit)
+            found = storm_finding(unit, unit_digest, self.night, count, limits[unit])
+            (prepared,) = prepare([found], [], self.policy)
+            if prepared.reported_id in done:
+                continue
+            snapshot = {"rows": [{"finding_id": one.reported_id, "case_key": one.key.value} for one in of_unit]}
+            stored = self.evidence_store.put(artefact(prepared, snapshot))
+            made.append(replace(prepared, evidence_sha256=stored))
+        return self._groups(made)
+
+    def _apply(self, book: casebook.Casebook, groups: Sequence[_Group], resolved: Mapping[str, str]) -> None:
+        """Hand every placed finding to the casebook; new cases get their numbers in the order of their keys."""
+        for group in groups:
+            placement = group.placement
+            assert placement is not None
+            members = {member.reported_id: member for member in group.members}
+            if placement.here and group.known is not None:
+                here = [members[reported_id] for reported_id in placement.here]
+                book.join(group.known.number, placement.action, here, resolved)
+            if placement.fresh:
+                fresh = [members[reported_id] for reported_id in placement.fresh]
+                storm = fresh[0].finding.explanation_code == "filing.storm"
+                assignee = self.unit_settings[fresh[0].finding.unit_id].owner if storm else None
+                book.open(group.key, group.known, fresh, resolved, storm=storm, assignee=assignee)
+
+    def _attach_support(
+        self, book: casebook.Casebook, supporting: Sequence[Prepared], resolved: Mapping[str, str]
+    ) -> None:
+        numbers = book.open_numbers({one.key.subject for one in supporting})
+        for one in supporting:
+            for number in numbers.get(one.key.subject, ()):
+                book.join(number, "attach", [one], resolved)
+
+    def _states(
+        self, everything: Sequence[Prepared], resolved: Mapping[str, str], book: casebook.Casebook, waiting: set[str]
+    ) -> dict[str, str]:
+        states = {resolved[one.reported_id]: "noted" for one in everything}
+        states.update(dict.fromkeys(waiting, "waiting"))
+        states.update(dict.fromkeys(book.attached_findings(), "filed"))
+        return states
+
+    def _ensure_night(self, earlier: FilingSummary | None) -> None:
+        if earlier is None:
+            self.connection.execute(filing_night.insert().values(asdict(FilingSummary(self.night))))
+
+    def _count_units(self, groups: Sequence[_Group], storms: Mapping[str, int]) -> None:
+        cases: Counter[str] = Counter()
+        held: Counter[str] = Counter()
+        for group in groups:
+            assert group.placement is not None
+            waiting = set(group.placement.waiting)
+            held.update(member.finding.unit_id for member in group.members if member.reported_id in waiting)
+            if group.placement.makes_work and "storm" not in group.key.grouping:
+                cases.update({member.finding.unit_id for member in group.members if member.reported_id not in waiting})
+        rows = self.connection.execute(select(filing_unit_night).where(filing_unit_night.c.night == self.night))
+        before = {row.unit_id: row for row in rows}
+        for unit in sorted(set(cases) | set(held) | set(storms)):
+            old = before.get(unit)
+            values = {"cases": cases[unit], "waiting": held[unit], "storm": unit in storms}
+            if old is None:
+                values |= {"night": self.night, "unit_id": unit}
+                self.connection.execute(filing_unit_night.insert().values(values))
+            else:
+                values = {
+                    "cases": old.cases + cases[unit],
+                    "waiting": old.waiting + held[unit],
+                    "storm": old.storm or unit in storms,
+                }
+                same = (filing_unit_night.c.night == self.night) & (filing_unit_night.c.unit_id == unit)
+                self.connection.execute(filing_unit_night.update().where(same).values(values))
+
+    def _add_up(self, earlier: FilingSummary | None, delta: FilingSummary) -> FilingSummary:
+        before = asdict(earlier or FilingSummary(self.night))
+        total = {name: value if name == "night" else before[name] + value for name, value in asdict(delta).items()}
+        self.connection.execute(filing_night.update().where(filing_night.c.night == self.night).values(total))
+        return FilingSummary(**total)
+
+    def _night_event(self, everything: Sequence[Prepared], delta: FilingSummary) -> EventDraft:
+        reported = [[o.reported_id, o.record["evidence_root"], o.evidence_sha256] for o in everything]
+        data = {"run_id": self.run_id, "counts": asdict(delta), "findings": len(reported), "digest": digest(reported)}
+        return EventDraft("night.filed", ACTOR, data, night=self.night)
+
+
+def _night(connection: Connection, night: dt.date) -> FilingSummary | None:
+    row = connection.execute(select(filing_night).where(filing_night.c.night == night)).mappings().one_or_none()
+    return FilingSummary(**row) if row is not None else None
