@@ -1,0 +1,387 @@
+"""Content models of EPCIS 1.2 and 2.0 XML (EPCIS 1.2 section 9.5, EPCIS 2.0 section 9.5): which element holds what, in order.
+
+A model is a sequence of elements without a namespace; `any_other` allows elements of foreign namespaces after them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fangcuan.ingest.epcis.xmlmodel import (
+    ANYTHING,
+    TEXT,
+    Model,
+    Part,
+    action,
+    any_text,
+    boolean,
+    date_time,
+    decimal,
+    double,
+    hex_binary,
+    integer,
+    stamp,
+    words,
+)
+
+_OPEN = Model(any_other=True, any_attribute=True, at_least_one=True)
+
+
+def _parts(*names: str | Part) -> tuple[Part, ...]:
+    """Parts from short text: `name` is optional, `name!` required; the models are those of `_NAMED`."""
+    found = []
+    for name in names:
+        if isinstance(name, Part):
+            found.append(name)
+        else:
+            bare = name.rstrip("!")
+            found.append(Part(bare, _NAMED.get(bare, TEXT), least=1 if name.endswith("!") else 0))
+    return tuple(found)
+
+
+_EPCS = Model(parts=(Part("epc", TEXT, most=None),))
+_QUANTITIES = Model(
+    parts=(
+        Part(
+            "quantityElement",
+            Model(
+                parts=(
+                    Part("epcClass", TEXT, least=1),
+                    Part("quantity", Model(text=decimal, nillable=True)),
+                    Part("uom", TEXT),
+                )
+            ),
+            most=None,
+        ),
+    )
+)
+_PLACE = Model(parts=(Part("id", TEXT, least=1), Part("extension", ANYTHING)), any_other=True)
+
+
+def _typed(name: str, required: tuple[str, ...] = ()) -> Model:
+    item = Model(text=any_text, attributes={"type": any_text}, required=required)
+    return Model(parts=(Part(name, item, least=1, most=None),))
+
+
+_METADATA = Model(
+    text=any_text,
+    attributes={"time": stamp, "startTime": stamp, "endTime": stamp},
+    any_attribute=True,
+)
+_REPORT = Model(
+    text=any_text,
+    attributes={
+        "time": stamp,
+        "booleanValue": boolean,
+        "hexBinaryValue": hex_binary,
+        **dict.fromkeys(("value", "minValue", "maxValue", "sDev", "meanValue", "percRank", "percValue"), double),
+    },
+    any_attribute=True,
+)
+_SENSORS = Model(
+    parts=(
+        Part(
+            "sensorElement",
+            Model(
+                parts=(
+                    Part("sensorMetadata", _METADATA),
+                    Part("sensorReport", _REPORT, least=1, most=None),
+                    Part("extension", ANYTHING),
+                ),
+                any_other=True,
+            ),
+            least=1,
+            most=None,
+        ),
+        Part("extension", ANYTHING),
+    )
+)
+_CORRECTIONS = Model(parts=(Part("correctiveEventID", TEXT, most=None),))
+
+
+def _declaration(time: Callable[[str], None], unordered: bool) -> Model:
+    most = None if unordered else 1
+    return Model(
+        parts=(
+            Part("declarationTime", Model(text=time), least=0 if unordered else 1, most=most),
+            Part("reason", TEXT, most=most),
+            Part("correctiveEventIDs", _CORRECTIONS, most=most),
+            Part("extension", ANYTHING, most=most),
+        ),
+        any_other=True,
+        any_attribute=True,
+        unordered=unordered,
+    )
+
+
+_NAMED: dict[str, Model] = {
+    "epcList": _EPCS,
+    "childEPCs": _EPCS,
+    "inputEPCList": _EPCS,
+    "outputEPCList": _EPCS,
+    "quantityList": _QUANTITIES,
+    "childQuantityList": _QUANTITIES,
+    "inputQuantityList": _QUANTITIES,
+    "outputQuantityList": _QUANTITIES,
+    "readPoint": _PLACE,
+    "bizLocation": _PLACE,
+    "bizTransactionList": _typed("bizTransaction"),
+    "sourceList": _typed("source", ("type",)),
+    "destinationList": _typed("destination", ("type",)),
+    "sensorElementList": _SENSORS,
+    "persistentDisposition": Model(parts=(Part("unset", TEXT, most=None), Part("set", TEXT, most=None))),
+    "action": Model(text=action),
+    "ilmd": Model(parts=(Part("extension", ANYTHING),), any_other=True, any_attribute=True),
+}
+_WHERE = ("bizStep", "disposition", "readPoint", "bizLocation")
+_TAIL = ("sourceList", "destinationList", "sensorElementList", "persistentDisposition")
+
+
+def _event(head: tuple[Part, ...], names: tuple[str | Part, ...]) -> Model:
+    return Model(parts=head + _parts(*names), any_other=True, any_attribute=True)
+
+
+def _head(time: Callable[[str], None], *names: str | Part) -> tuple[Part, ...]:
+    stamp = Model(text=time)
+    return (
+        Part("eventTime", stamp, least=1),
+        Part("recordTime", stamp),
+        *_parts("eventTimeZoneOffset!", *names),
+    )
+
+
+_HEAD_2 = _head(
+    stamp,
+    "eventID",
+    Part("errorDeclaration", _declaration(stamp, True)),
+    "certificationInfo",
+    Part("baseExtension", _OPEN),
+)
+_MORE = Part("extension", _OPEN)
+_EVENTS_2: dict[str, Model] = {
+    "ObjectEvent": _event(
+        _HEAD_2, ("epcList", "action!", *_WHERE, "bizTransactionList", "quantityList", *_TAIL, "ilmd", _MORE)
+    ),
+    "AggregationEvent": _event(
+        _HEAD_2,
+        ("parentID", "childEPCs", "action!", *_WHERE, "bizTransactionList", "childQuantityList", *_TAIL, _MORE),
+    ),
+    "TransactionEvent": _event(
+        _HEAD_2, ("bizTransactionList!", "parentID", "epcList", "action!", *_WHERE, "quantityList", *_TAIL, _MORE)
+    ),
+    "TransformationEvent": _event(
+        _HEAD_2,
+        (
+            *("inputEPCList", "inputQuantityList", "outputEPCList", "outputQuantityList", "transformationID"),
+            *(*_WHERE, "bizTransactionList", *_TAIL, "ilmd", _MORE),
+        ),
+    ),
+    "AssociationEvent": _event(
+        _HEAD_2,
+        ("parentID!", "childEPCs", "childQuantityList", "action!", *_WHERE, "bizTransactionList", *_TAIL, _MORE),
+    ),
+}
+
+
+def _extension(*names: str) -> Part:
+    inner = Part("extension", ANYTHING)
+    return Part("extension", Model(parts=(*_parts(*names), inner), any_attribute=True))
+
+
+_HEAD_1 = _head(
+    date_time,
+    Part(
+        "baseExtension",
+        Model(
+            parts=(
+                Part("eventID", TEXT),
+                Part("errorDeclaration", _declaration(date_time, False)),
+                Part("extension", ANYTHING),
+            ),
+            any_attribute=True,
+        ),
+    ),
+)
+_PARTIES = ("sourceList", "destinationList")
+_EVENTS_1: dict[str, Model] = {
+    "ObjectEvent": _event(
+        _HEAD_1,
+        ("epcList!", "action!", *_WHERE, "bizTransactionList", _extension("quantityList", *_PARTIES, "ilmd")),
+    ),
+    "AggregationEvent": _event(
+        _HEAD_1,
+        (
+            "parentID",
+            "childEPCs!",
+            "action!",
+            *_WHERE,
+            "bizTransactionList",
+            _extension("childQuantityList", *_PARTIES),
+        ),
+    ),
+    "QuantityEvent": _event(
+        _HEAD_1,
+        (
+            *("epcClass!", Part("quantity", Model(text=integer), least=1), *_WHERE, "bizTransactionList"),
+            Part("extension", ANYTHING),
+        ),
+    ),
+    "TransactionEvent": _event(
+        _HEAD_1,
+        ("bizTransactionList!", "parentID", "epcList!", "action!", *_WHERE, _extension("quantityList", *_PARTIES)),
+    ),
+    "TransformationEvent": _event(
+        _HEAD_1,
+        (
+            *("inputEPCList", "inputQuantityList", "outputEPCList", "outputQuantityList", "transformationID"),
+            *(*_WHERE, "bizTransactionList", *_PARTIES, "ilmd", Part("extension", ANYTHING)),
+        ),
+    ),
+}
+
+#: Events by EPCIS major version. In 1.2 an association stands in an extension whose content the schema leaves open.
+EVENTS: dict[int, dict[str, Model]] = {1: _EVENTS_1, 2: _EVENTS_2}
+
+_VOCABULARY_ELEMENT = Model(
+    parts=(
+        Part(
+            "attribute",
+            Model(anything=True, attributes={"id": any_text}, required=("id",), any_attribute=True),
+            most=None,
+        ),
+        Part("children", Model(parts=(Part("id", TEXT, most=None),), any_attribute=True)),
+        Part("extension", ANYTHING),
+    ),
+    any_other=True,
+    any_attribute=True,
+    attributes={"id": any_text},
+    required=("id",),
+)
+_VOCABULARY_LIST = Model(
+    parts=(
+        Part(
+            "Vocabulary",
+            Model(
+                parts=(
+                    Part(
+                        "VocabularyElementList",
+                        Model(parts=(Part("VocabularyElement", _VOCABULARY_ELEMENT, least=1, most=None),)),
+                    ),
+                    Part("extension", ANYTHING),
+                ),
+                any_other=True,
+                any_attribute=True,
+                attributes={"type": any_text},
+                required=("type",),
+            ),
+            most=None,
+        ),
+    )
+)
+_CAPTURE_JOB = Model(
+    parts=(
+        Part("captureErrorBehaviour", Model(text=words("rollback", "proceed")), least=1),
+        Part("createdAt", Model(text=stamp)),
+        Part("finishedAt", Model(text=stamp)),
+        Part("errors", ANYTHING),
+        Part("errorFile", TEXT),
+    ),
+    any_other=True,
+    any_attribute=True,
+    attributes={"running": boolean, "success": boolean},
+    required=("running", "success", "captureID"),
+)
+_SBDH = "{http://www.unece.org/cefact/namespaces/StandardBusinessDocumentHeader}StandardBusinessDocumentHeader"
+_MASTER_DATA = Part(
+    "extension",
+    Model(
+        parts=(
+            Part(
+                "EPCISMasterData",
+                Model(parts=(Part("VocabularyList", _VOCABULARY_LIST, least=1), Part("extension", ANYTHING))),
+            ),
+            Part("extension", ANYTHING),
+        ),
+        any_attribute=True,
+    ),
+)
+
+
+def _document(version: int, body: Model) -> Model:
+    header = Model(
+        parts=(Part(_SBDH, ANYTHING, least=1 if version == 1 else 0), _MASTER_DATA),
+        any_other=version == 1,
+        any_attribute=True,
+    )
+    return Model(
+        parts=(Part("EPCISHeader", header), Part("EPCISBody", body, least=1), Part("extension", ANYTHING)),
+        any_other=True,
+        any_attribute=True,
+        attributes={"schemaVersion": decimal, "creationDate": date_time},
+        required=("schemaVersion", "creationDate"),
+    )
+
+
+def _event_list(version: int) -> Model:
+    events = tuple(Part(name, model, most=None) for name, model in EVENTS[version].items())
+    if version == 1:
+        # A transformation came with 1.1 and stands in an extension; so does what came later, unread by the 1.2 schema.
+        late = Model(
+            parts=(Part("TransformationEvent", EVENTS[1]["TransformationEvent"]), Part("extension", ANYTHING)),
+            choice=True,
+        )
+        events = tuple(part for part in events if part.name != "TransformationEvent")
+    else:
+        late = _OPEN
+    return Model(parts=(*events, Part("extension", late, most=None)), unordered=True, any_attribute=True)
+
+
+def _query_body(version: int) -> Model:
+    results = Model(
+        parts=(
+            Part("queryName", TEXT, least=1),
+            Part("subscriptionID", TEXT),
+            Part(
+                "resultsBody",
+                Model(
+                    parts=(Part("EventList", _event_list(version)), Part("VocabularyList", _VOCABULARY_LIST)),
+                    choice=True,
+                ),
+                least=1,
+            ),
+            Part("extension", ANYTHING),
+        ),
+        any_other=True,
+        # Widespread software writes subscriptionID first and leaves QueryResults without its namespace.
+        unordered=True,
+    )
+    names = (f"{{urn:epcglobal:epcis-query:xsd:{version}}}QueryResults", "QueryResults")
+    return Model(parts=tuple(Part(name, results) for name in names), choice=True)
+
+
+def _models() -> dict[str, tuple[int, Model]]:
+    found: dict[str, tuple[int, Model]] = {}
+    for version in (1, 2):
+        body = Model(
+            parts=(Part("EventList", _event_list(version)), Part("extension", ANYTHING)),
+            any_other=True,
+            any_attribute=True,
+        )
+        master = Model(
+            parts=(Part("VocabularyList", _VOCABULARY_LIST), Part("extension", ANYTHING)),
+            any_other=True,
+            any_attribute=True,
+        )
+        found[f"{{urn:epcglobal:epcis:xsd:{version}}}EPCISDocument"] = (version, _document(version, body))
+        query = f"{{urn:epcglobal:epcis-query:xsd:{version}}}EPCISQueryDocument"
+        found[query] = (version, _document(version, _query_body(version)))
+        masters = f"{{urn:epcglobal:epcis-masterdata:xsd:{version}}}EPCISMasterDataDocument"
+        found[masters] = (version, _document(version, master))
+    found["{urn:epcglobal:epcis:xsd:2}EPCISCaptureJob"] = (2, _CAPTURE_JOB)
+    return found
+
+
+#: Documents by root element: EPCIS major version and model.
+DOCUMENTS = _models()
+
+__all__ = ["DOCUMENTS", "EVENTS"]
