@@ -10,8 +10,9 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from fangcuan.core.canonical import canonical_json, utc_text
+from fangcuan.core.canonical import utc_text
 from fangcuan.store.casework import event, event_head
+from fangcuan.store.jsontext import canonical_text
 
 #: `prev_hash` of the first event.
 GENESIS = "0" * 64
@@ -33,7 +34,7 @@ class EventDraft:
     night: dt.date | None = None
 
     def body(self, recorded_at: dt.datetime) -> bytes:
-        return canonical_json(
+        return canonical_text(
             {
                 "v": BODY_VERSION,
                 "kind": self.kind,

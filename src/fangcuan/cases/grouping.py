@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fangcuan.core.canonical import canonical_json, sha256_hex
+from fangcuan.core.canonical import sha256_hex
 from fangcuan.core.finding import Finding
+from fangcuan.store.jsontext import canonical_text
 
 Action = Literal["open", "attach", "wake", "silent"]
 
@@ -59,7 +60,7 @@ class CaseKey:
 
 def case_key(finding: Finding, policy: GroupingPolicy) -> CaseKey:
     grouping = dict(finding.grouping)
-    order = canonical_json([policy.version, finding.family, finding.subject_kind, finding.subject_id, grouping])
+    order = canonical_text([policy.version, finding.family, finding.subject_kind, finding.subject_id, grouping])
     return CaseKey(
         value=f"v{policy.version}:{sha256_hex(order)}",
         family=finding.family,

@@ -9,8 +9,8 @@ from typing import Any
 
 from fangcuan.cases.evidence import EvidenceStore
 from fangcuan.cases.grouping import Candidate, CaseKey, GroupingPolicy, case_key
-from fangcuan.core.canonical import canonical_json
 from fangcuan.core.finding import Finding
+from fangcuan.store.jsontext import canonical_text
 
 Evidence = Callable[[Finding], Mapping[str, Any]]
 
@@ -43,17 +43,16 @@ def prepare(findings: Sequence[Finding], support: Sequence[Finding], policy: Gro
     Of two findings with the same identity the one whose record sorts first stands, whatever order they came in; one that
     came as support as well never opens a case.
     """
-    chosen: dict[str, tuple[bytes, Prepared]] = {}
+    chosen: dict[str, Prepared] = {}
     for supporting, group in ((False, findings), (True, support)):
         for finding in group:
             if finding.role == "fact":
                 continue
             prepared = _prepared(finding, supporting, policy)
-            ranked = (b"0" if supporting else b"1") + canonical_json(prepared.record)
             earlier = chosen.get(prepared.reported_id)
-            if earlier is None or ranked < earlier[0]:
-                chosen[prepared.reported_id] = (ranked, prepared)
-    return [chosen[reported_id][1] for reported_id in sorted(chosen)]
+            if earlier is None or _rank(prepared) < _rank(earlier):
+                chosen[prepared.reported_id] = prepared
+    return [chosen[reported_id] for reported_id in sorted(chosen)]
 
 
 def with_artefacts(prepared: Iterable[Prepared], evidence: Evidence, store: EvidenceStore) -> list[Prepared]:
@@ -68,7 +67,7 @@ def with_artefacts(prepared: Iterable[Prepared], evidence: Evidence, store: Evid
 
 
 def artefact(prepared: Prepared, snapshot: Mapping[str, Any]) -> bytes:
-    return canonical_json({"version": ARTEFACT_VERSION, "finding": prepared.record, "snapshot": snapshot})
+    return canonical_text({"version": ARTEFACT_VERSION, "finding": prepared.record, "snapshot": snapshot})
 
 
 def storm_finding(unit_id: str, unit_digest: str, night: dt.date, would_open: int, limit: int) -> Finding:
@@ -104,6 +103,10 @@ def _prepared(finding: Finding, supporting: bool, policy: GroupingPolicy) -> Pre
         opens=finding.role == "case" and not supporting,
         support=supporting,
     )
+
+
+def _rank(prepared: Prepared) -> tuple[bool, bytes]:
+    return (not prepared.support, canonical_text(prepared.record))
 
 
 def _with_digest(prepared: Prepared, digest: str) -> Prepared:

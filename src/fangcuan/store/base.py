@@ -12,7 +12,8 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-from fangcuan.core.canonical import canonical_json, decimal_text, utc_text
+from fangcuan.core.canonical import decimal_text, utc_text
+from fangcuan.store.jsontext import canonical_text
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -77,7 +78,7 @@ class CanonicalJson(TypeDecorator[Any]):
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        return None if value is None else canonical_json(value).decode("utf-8")
+        return None if value is None else canonical_text(value).decode("utf-8")
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         return None if value is None else json.loads(value)
