@@ -1,0 +1,45 @@
+"""### Keep the house
+
+Verifies the audit chain, scrubs the evidence store (every stored file is read and its hash compared), and removes orphans
+and spill files. The three are independent: one that fails hides none of the others, and the run ends as failed.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import dag, task
+
+from fangcuan import flow
+from fangcuan.flow import dagkit
+from fangcuan.flow.dagkit import Pool, Tag
+
+
+@dag(
+    dag_id="housekeeping",
+    schedule=dagkit.cron("housekeeping"),
+    catchup=False,
+    max_active_runs=1,
+    default_args=dagkit.task_defaults(retries=1, execution_timeout=timedelta(hours=3)),
+    tags=[Tag.UPKEEP, Tag.NIGHTLY],
+    doc_md=__doc__,
+)
+def housekeeping():
+    @task(doc_md="Recomputes the audit chain from its first event; a break fails the task and names the event.")
+    def verify_audit() -> dict:
+        return flow.audit_verify()
+
+    @task(doc_md="Reads the stored evidence and compares hashes; a mismatch fails the task and names the file.")
+    def scrub_evidence() -> dict:
+        return flow.scrub_evidence()
+
+    @task(pool=Pool.CASEBOOK, doc_md="Removes lake files without a row, spill files and what retention lets go.")
+    def tidy() -> dict:
+        return flow.housekeeping()
+
+    verify_audit()
+    scrub_evidence()
+    tidy()
+
+
+housekeeping()

@@ -1,0 +1,58 @@
+"""What `config/airflow_local_settings.py` of a prepared Airflow home holds: its SQLite engine, and a warm scheduler.
+
+Airflow imports it in each of its processes and takes the names of `__all__` over into `airflow.settings`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+__all__ = ["create_async_metadata_engine", "create_metadata_engine"]
+
+BUSY_TIMEOUT = 60.0
+PRELOAD = "FANGCUAN_AIRFLOW_PRELOAD"
+
+
+def create_metadata_engine(
+    sql_alchemy_conn: str, *, engine_args: dict[str, Any], connect_args: dict[str, Any]
+) -> Engine:
+    """Airflow's engine, which waits for the writer before it and does not sync the disk at every commit.
+
+    In WAL mode `synchronous=normal` may lose the last commits at a power cut but never corrupts; the state that matters
+    is in the casebook.
+    """
+    engine = create_engine(sql_alchemy_conn, connect_args={**connect_args, "timeout": BUSY_TIMEOUT}, **engine_args)
+    event.listen(engine, "connect", _tune)
+    return engine
+
+
+def create_async_metadata_engine(
+    sql_alchemy_conn_async: str, *, connect_args: dict[str, Any], engine_args: dict[str, Any] | None = None
+) -> AsyncEngine:
+    """The same for the engine the API server uses."""
+    engine = create_async_engine(
+        sql_alchemy_conn_async, connect_args={**connect_args, "timeout": BUSY_TIMEOUT}, **(engine_args or {})
+    )
+    event.listen(engine.sync_engine, "connect", _tune)
+    return engine
+
+
+def _tune(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("pragma synchronous=normal")
+    cursor.close()
+
+
+def _preload() -> None:
+    """Import in the scheduler, before it forks its workers, what tasks would each import again."""
+    for name in filter(None, os.environ.get(PRELOAD, "").split(",")):
+        importlib.import_module(name)
+
+
+_preload()
