@@ -122,7 +122,8 @@ def write_findings(
     if new_names:
         rows = [{"fingerprint": name, "finding_id": finding_id} for name, finding_id in sorted(new_names.items())]
         connection.execute(finding_fingerprint.insert(), rows)
-    connection.execute(finding_occurrence.insert(), [_occurrence(one, night, run_id, resolved) for one in reported])
+    if reported:
+        connection.execute(finding_occurrence.insert(), [_occurrence(one, night, run_id, resolved) for one in reported])
     return latest.keys() - before.keys(), set(before)
 
 

@@ -7,6 +7,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -26,10 +27,12 @@ _FLOATS = ("p_value", "log_e", "probability")
 _PREFIX = "evidence_"
 #: Columns of a query that mean the same in every unit.
 STANDARD = frozenset(
-    ("subject_id", "window_start", "window_end", "score", "severity", "currency", "period", "observation_ids")
-    + _OBJECT
-    + _NUMBERS
-    + _FLOATS
+    {
+        *("subject_id", "window_start", "window_end", "score", "severity", "currency", "period", "observation_ids"),
+        *_OBJECT,
+        *_NUMBERS,
+        *_FLOATS,
+    }
 )
 
 
@@ -62,7 +65,7 @@ def to_findings(
     check_columns(unit, table.column_names)
     pairs = [_finding(unit, row, coverage_id, settings) for row in table.to_pylist()]
     pairs.sort(key=lambda pair: pair[0].finding_id)
-    for (first, _), (second, _) in zip(pairs, pairs[1:], strict=False):
+    for (first, _), (second, _) in pairwise(pairs):
         if first.finding_id == second.finding_id:
             raise UnitError(
                 f"{unit.id}: two rows about subject {first.subject_id}, {first.object_keys}, window "

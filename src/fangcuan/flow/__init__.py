@@ -1,1 +1,109 @@
-"""Use cases: what DAGs, CLI and tests call."""
+"""Use cases: what DAGs, CLI and tests call. Arguments and results are plain JSON; what is heavy is imported when called."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+
+class Retryable(Exception):
+    """Trying again later may help: a source was down, a database was busy."""
+
+
+def _installation() -> Any:
+    from fangcuan.flow.installation import open_installation
+
+    return open_installation()
+
+
+def sources(schedule: str) -> list[str]:
+    """Ids of the sources of one schedule group (`nightly`, `intraday`), in the order they are pulled."""
+    from fangcuan.flow.configured import source_ids
+
+    return source_ids(_installation(), schedule)
+
+
+def pull(source_id: str, night: str) -> dict[str, Any]:
+    """Pull one source for a night. Raises Retryable when the source could not be asked; that is recorded either way."""
+    from fangcuan.flow.pulling import pull as pull_one
+
+    result = pull_one(_installation(), source_id, dt.date.fromisoformat(night))
+    if result["state"] == "unavailable":
+        raise Retryable(f"{source_id}: {result['message']}")
+    return result
+
+
+def night_due(now_iso: str | None, requested: str | None) -> str:
+    """The night to judge: the one requested, else the local date, in the brand's time zone, that ended last by `now_iso`.
+
+    A cut-off at 03:00 of the 15th judges the night of the 14th.
+    """
+    from fangcuan.settings import load
+
+    if requested:
+        return dt.date.fromisoformat(requested).isoformat()
+    zone = load().zone
+    now = dt.datetime.fromisoformat(now_iso) if now_iso else dt.datetime.now(dt.UTC)
+    return (now.astimezone(zone).date() - dt.timedelta(days=1)).isoformat()
+
+
+def open_night(night: str) -> dict[str, Any]:
+    """Open a night: {"run_id", "night", "state": "open" | "judged", "stages": [facts, units]}."""
+    from fangcuan.flow.night import open_night as open_one
+
+    return open_one(_installation(), dt.date.fromisoformat(night))
+
+
+def check_lake(run_id: str) -> dict[str, Any]:
+    """See that every lake file the run rests on is whole."""
+    from fangcuan.flow.night import check_lake as check
+
+    return check(_installation(), run_id)
+
+
+def detect(run_id: str, unit_id: str) -> dict[str, Any]:
+    """Run one unit of an open run."""
+    from fangcuan.flow.night import detect as detect_one
+
+    return detect_one(_installation(), run_id, unit_id)
+
+
+def decide(run_id: str) -> dict[str, Any]:
+    """Decide over all findings of a run: how many are filed, support a case, or are only kept."""
+    from fangcuan.flow.filing import decide_run
+
+    decisions = decide_run(_installation(), run_id)
+    return {
+        "run_id": run_id,
+        "file": len(decisions.file),
+        "support": len(decisions.support),
+        "keep": len(decisions.keep),
+        "wording": decisions.wording,
+        "allowed_action": decisions.allowed_action,
+    }
+
+
+def file(run_id: str) -> dict[str, Any]:
+    """File the run's findings as cases and close the night."""
+    from fangcuan.flow.filing import file_run
+
+    return file_run(_installation(), run_id)
+
+
+def audit_verify() -> dict[str, Any]:
+    """Verify the audit chain: {"exit_code", "message", "events", "first_bad_seq"}."""
+    from fangcuan.cases.audit import verify
+
+    found = verify(_installation().engine)
+    return {
+        "exit_code": int(found.exit_code),
+        "message": found.message,
+        "events": found.events,
+        "first_bad_seq": found.first_bad_seq,
+    }
+
+
+def scrub_evidence() -> dict[str, Any]:
+    """Read every file of the evidence store and compare it with its name."""
+    problems = _installation().evidence.scrub()
+    return {"problems": [str(problem) for problem in problems]}

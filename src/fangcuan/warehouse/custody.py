@@ -18,7 +18,7 @@ CUSTODY: dict[str, tuple[dict[str, str], str]] = {
             "event_id": "varchar",
             "arrived_on": "date",
         },
-        "child_epc, at, parent_epc, event_id",
+        'child_epc, "at", parent_epc, event_id',
     ),
     "holding_steps": (
         {
@@ -32,7 +32,7 @@ CUSTODY: dict[str, tuple[dict[str, str], str]] = {
             "event_id": "varchar",
             "arrived_on": "date",
         },
-        "epc, at, event_id, biz_step",
+        'epc, "at", event_id, biz_step',
     ),
     "end_steps": (
         {
@@ -43,7 +43,7 @@ CUSTODY: dict[str, tuple[dict[str, str], str]] = {
             "event_id": "varchar",
             "arrived_on": "date",
         },
-        "epc, at, event_id",
+        'epc, "at", event_id',
     ),
     "withdrawals": (
         {"event_id": "varchar", "withdrawn_by": "varchar", "arrived_on": "date"},

@@ -1,0 +1,98 @@
+"""The end of a night: decide over all findings at once, file them with their evidence, close the run."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import update
+
+from fangcuan.cases.filing import UnitFiling, file_findings
+from fangcuan.cases.grouping import GroupingPolicy
+from fangcuan.core.canonical import digest
+from fangcuan.core.failpoints import hit
+from fangcuan.core.finding import Finding
+from fangcuan.detect.decide import Decisions, decide
+from fangcuan.flow.installation import Installation
+from fangcuan.flow.night import NightFailed, evidence_of, findings_of, live_units, load_run, unit_results
+from fangcuan.store.catalogue import Run
+from fangcuan.store.database import write
+
+
+def decide_run(installation: Installation, run_id: str) -> Decisions:
+    """Decisions over all findings of a run. Raises NightFailed while a unit has not been run."""
+    run = load_run(installation, run_id)
+    units = live_units()
+    done = {result["unit_id"] for result in unit_results(installation, run_id)}
+    left = [unit_id for unit_id in (*run.plan["facts"], *run.plan["units"]) if unit_id not in done]
+    if left:
+        raise NightFailed(f"units not run yet: {', '.join(left)}; detect them before deciding")
+    shadow = frozenset(key for key, unit in units.items() if unit.rule.status == "shadow")
+    return decide(findings_of(installation, run_id), frozenset(), shadow)
+
+
+def file_run(installation: Installation, run_id: str) -> dict[str, Any]:
+    """File the run's decisions and mark the night as judged. Doing it again gives the same summary and changes nothing."""
+    run = load_run(installation, run_id)
+    decisions = decide_run(installation, run_id)
+    units = live_units()
+    results = unit_results(installation, run_id)
+    coverage = {result["unit_id"]: result["coverage"] for result in results}
+    rows = evidence_of(installation, run_id)
+
+    def evidence(finding: Finding) -> Mapping[str, Any]:
+        """Exactly what the finding rests on, by value: rows, master data in force, the unit's text, coverage."""
+        unit = units.get(finding.unit_id)
+        return {
+            "rows": [
+                {"relation": ref.relation, "key": ref.key, "digest": ref.digest, "row": rows[ref.relation, ref.key]}
+                for ref in sorted(finding.evidence)
+            ],
+            "unit": {
+                "id": finding.unit_id,
+                "digest": finding.unit_digest,
+                "query": unit.rule.query if unit else None,
+                "parameters": unit.parameters if unit else {},
+            },
+            "coverage": coverage.get(finding.unit_id, {}),
+            "run": {"run_id": run_id, "night": run.night.isoformat()},
+        }
+
+    settings = {
+        key: UnitFiling(max_cases=unit.rule.case.max_cases, owner=unit.rule.owner) for key, unit in units.items()
+    }
+    summary = file_findings(
+        installation.engine,
+        installation.evidence,
+        run_id=run_id,
+        night=run.night,
+        findings=[*decisions.file, *decisions.keep],
+        support=decisions.support,
+        evidence=evidence,
+        unit_settings=settings,
+        policy=GroupingPolicy(),
+    )
+    hit("file.before_judged")
+    counts = {
+        **{name: value for name, value in asdict(summary).items() if name != "night"},
+        "findings": len(decisions.file) + len(decisions.keep) + len(decisions.support),
+        "findings_by_unit": dict(Counter(f.unit_id for f in (*decisions.file, *decisions.keep, *decisions.support))),
+        "facts": sum(result["rows"] for result in results if result["unit_id"] in run.plan["facts"]),
+        "failed_units": sorted(result["unit_id"] for result in results if result["state"] == "failed"),
+        "not_looked": sorted(
+            {source for result in results for source in result["coverage"].get("not_looked", ())}
+            | {source for source, item in run.coverage["sources"].items() if item["state"] not in {"landed"}}
+        ),
+        "blind_units": sorted(result["unit_id"] for result in results if result["state"] == "not_looked"),
+        "findings_digest": digest([finding.as_record() for finding in findings_of(installation, run_id)]),
+    }
+    with write(installation.engine) as connection:
+        connection.execute(
+            update(Run.__table__)
+            .where(Run.run_id == run_id, Run.state == "open")
+            .values(state="judged", counts=counts, judged_at=dt.datetime.now(dt.UTC))
+        )
+    return {"run_id": run_id, "night": run.night.isoformat(), "state": "judged", **counts}
