@@ -172,4 +172,4 @@ def _missing_guards(connection: Connection) -> tuple[str, ...]:
 
 
 def _driver_error(engine: Engine) -> type[BaseException]:
-    return engine.dialect.loaded_dbapi.Error  # type: ignore[no-any-return]
+    return engine.dialect.loaded_dbapi.Error

@@ -289,7 +289,7 @@ class Casebook:
             case_file.c.subject_id,
             case_file.c.is_open,
         )
-        found: list[Row[Any]] = []
+        found: list[Any] = []
         for part in chunks(sorted(subject_ids)):
             found += self.connection.execute(select(*columns).where(case_file.c.subject_id.in_(part))).all()
         return found

@@ -9,6 +9,7 @@ import datetime as dt
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from sqlalchemy import Connection, Engine, select
 
@@ -294,7 +295,12 @@ class _Filing:
 
     def _night_event(self, everything: Sequence[Prepared], delta: FilingSummary) -> EventDraft:
         reported = [[o.reported_id, o.record["evidence_root"], o.evidence_sha256] for o in everything]
-        data = {"run_id": self.run_id, "counts": asdict(delta), "findings": len(reported), "digest": digest(reported)}
+        data: dict[str, Any] = {
+            "run_id": self.run_id,
+            "counts": asdict(delta),
+            "findings": len(reported),
+            "digest": digest(reported),
+        }
         return EventDraft("night.filed", ACTOR, data, night=self.night)
 
 

@@ -151,7 +151,7 @@ def _update_statement() -> Any:
 
 
 def _load(connection: Connection, finding_ids: Iterable[str]) -> dict[str, Mapping[str, Any]]:
-    loaded: dict[str, Mapping[str, Any]] = {}
+    loaded: dict[str, Any] = {}
     for part in chunks(sorted(finding_ids)):
         rows = connection.execute(select(finding).where(finding.c.finding_id.in_(part))).mappings()
         loaded.update((row["finding_id"], row) for row in rows)

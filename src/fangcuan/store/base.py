@@ -52,7 +52,7 @@ class UtcDateTime(TypeDecorator[dt.datetime]):
             return None
         if isinstance(value, str):
             return dt.datetime.fromisoformat(value)
-        return value.astimezone(dt.UTC)  # type: ignore[no-any-return]
+        return value.astimezone(dt.UTC)
 
 
 class DecimalText(TypeDecorator[Decimal]):

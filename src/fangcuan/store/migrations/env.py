@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from alembic import context
 from sqlalchemy import BigInteger
@@ -11,7 +11,7 @@ from fangcuan.store.base import CanonicalJson, DecimalText, UtcDateTime
 from fangcuan.store.tables import METADATA
 
 
-def render_item(kind: str, item: Any, _autogenerate: Any) -> str | bool:
+def render_item(kind: str, item: Any, _autogenerate: Any) -> str | Literal[False]:
     """Revisions are written with plain SQLAlchemy types: they must not change when our own types do."""
     if kind == "type":
         if isinstance(item, UtcDateTime):
