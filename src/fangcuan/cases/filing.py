@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Connection, Engine, select
@@ -27,6 +27,7 @@ from fangcuan.cases.grouping import (
     place,
     storm_limit,
     stormy_units,
+    working_units,
 )
 from fangcuan.cases.prepared import Evidence, Prepared, artefact, prepare, storm_finding, with_artefacts
 from fangcuan.cases.workflow import Workflow
@@ -111,7 +112,7 @@ class _Group:
     key: CaseKey
     members: list[Prepared]
     known: KnownCase | None
-    placement: Placement | None = None
+    placement: Placement = field(init=False)
 
     @property
     def candidates(self) -> list[Candidate]:
@@ -138,15 +139,14 @@ class _Filing:
             group.placement = place(group.known, group.candidates, self.policy, frozenset(storms))
         for group in storm_groups:
             group.placement = place(group.known, group.candidates, self.policy)
-        groups = sorted(groups + storm_groups, key=lambda group: group.key.order)
         storm_findings = [member for group in storm_groups for member in group.members]
         everything = sorted([*reported, *storm_findings], key=lambda one: one.reported_id)
         resolved, new_names = registry.match(self.connection, everything)
 
         book = casebook.Casebook(self.connection, self.workflow, self.policy, self.night, ACTOR)
-        self._apply(book, groups, resolved)
+        self._apply(book, sorted(groups + storm_groups, key=lambda group: group.key.order), resolved)
         self._attach_support(book, [one for one in reported if one.support], resolved)
-        waiting = {resolved[i] for group in groups if group.placement for i in group.placement.waiting}
+        waiting = {resolved[i] for group in groups for i in group.placement.waiting}
         states = self._states(everything, resolved, book, waiting)
         new, known = registry.write_findings(
             self.connection, self.night, self.run_id, everything, resolved, new_names, states
@@ -230,7 +230,6 @@ class _Filing:
         """Hand every placed finding to the casebook; new cases get their numbers in the order of their keys."""
         for group in groups:
             placement = group.placement
-            assert placement is not None
             members = {member.reported_id: member for member in group.members}
             if placement.here and group.known is not None:
                 here = [members[reported_id] for reported_id in placement.here]
@@ -265,16 +264,14 @@ class _Filing:
         cases: Counter[str] = Counter()
         held: Counter[str] = Counter()
         for group in groups:
-            assert group.placement is not None
             waiting = set(group.placement.waiting)
             held.update(member.finding.unit_id for member in group.members if member.reported_id in waiting)
-            if group.placement.makes_work and "storm" not in group.key.grouping:
-                cases.update({member.finding.unit_id for member in group.members if member.reported_id not in waiting})
+            cases.update(working_units(group.known, group.candidates, group.placement))
         rows = self.connection.execute(select(filing_unit_night).where(filing_unit_night.c.night == self.night))
         before = {row.unit_id: row for row in rows}
         for unit in sorted(set(cases) | set(held) | set(storms)):
             old = before.get(unit)
-            values = {"cases": cases[unit], "waiting": held[unit], "storm": unit in storms}
+            values: dict[str, Any] = {"cases": cases[unit], "waiting": held[unit], "storm": unit in storms}
             if old is None:
                 values |= {"night": self.night, "unit_id": unit}
                 self.connection.execute(filing_unit_night.insert().values(values))
@@ -295,12 +292,8 @@ class _Filing:
 
     def _night_event(self, everything: Sequence[Prepared], delta: FilingSummary) -> EventDraft:
         reported = [[o.reported_id, o.record["evidence_root"], o.evidence_sha256] for o in everything]
-        data: dict[str, Any] = {
-            "run_id": self.run_id,
-            "counts": asdict(delta),
-            "findings": len(reported),
-            "digest": digest(reported),
-        }
+        data: dict[str, Any] = {"run_id": self.run_id, "counts": asdict(delta)}
+        data |= {"findings": len(reported), "digest": digest(reported)}
         return EventDraft("night.filed", ACTOR, data, night=self.night)
 
 

@@ -103,10 +103,6 @@ class Placement:
     fresh: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
 
-    @property
-    def makes_work(self) -> bool:
-        return bool(self.fresh) or self.action == "wake"
-
 
 def place(
     known: KnownCase | None,
@@ -132,6 +128,14 @@ def place(
     return Placement("silent" if here else "open", here=here, fresh=new)
 
 
+def working_units(known: KnownCase | None, candidates: Sequence[Candidate], placement: Placement) -> set[str]:
+    """Units whose findings open or wake a case under this placement."""
+    working = set(placement.fresh)
+    if placement.action == "wake" and known is not None and known.cutoff is not None:
+        working = {c.reported_id for c in candidates if c.window_end > known.cutoff}
+    return {c.unit_id for c in candidates if c.reported_id in working}
+
+
 def storm_limit(setting: UnitFiling, history: Sequence[int], policy: GroupingPolicy) -> int:
     """Most cases a unit may open or wake in a night; `history` holds its counts of recent nights without a storm."""
     if len(history) < policy.storm_nights:
@@ -149,13 +153,8 @@ def stormy_units(
     """Units over their limit, with the number of cases they would open or wake; `already` counts those of this night."""
     would: dict[str, int] = dict.fromkeys(limits, 0)
     for known, candidates in groups:
-        placement = place(known, candidates, policy)
-        if placement.makes_work:
-            working = set(placement.fresh)
-            if placement.action == "wake" and known is not None and known.cutoff is not None:
-                working = {c.reported_id for c in candidates if c.window_end > known.cutoff}
-            for unit in {c.unit_id for c in candidates if c.reported_id in working}:
-                would[unit] += 1
+        for unit in working_units(known, candidates, place(known, candidates, policy)):
+            would[unit] += 1
     return {
         unit: count for unit, count in sorted(would.items()) if count and count + already.get(unit, 0) > limits[unit]
     }
