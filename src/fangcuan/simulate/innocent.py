@@ -19,6 +19,7 @@ def move_innocently(spec: WorldSpec, geo: Geography, net: Network, plan: Plan, g
     cartons = goods.cartons
     cartons["recorded2"] = True
     cartons["receipt2"] = -1
+    cartons["landed"] = cartons["consignee"]
     if not spec.nulls:
         return
     mover = _Mover(spec, geo, net, plan, cartons, ledger)
@@ -103,6 +104,7 @@ class _Mover:
             )
             self._mark(rows, "mis_shipped_pallet", region, note)
             self.cartons.loc[rows, "recorded2"] = False
+            self.cartons.loc[rows, "landed"] = other
             self.cartons.loc[rows, "receipt2"] = other if rng.random() < 0.5 else -1
 
     def mis_ship_lorries(self) -> None:
@@ -131,6 +133,7 @@ class _Mover:
                 f"delivery unloaded at {net.ids[other]}",
             )
             self._mark(rows, "mis_shipped", int(net.region[other]), note)
+            self.cartons.loc[rows, "landed"] = other
             self.cartons.loc[rows, "receipt2"] = other if rng.random() < 0.5 else -1
 
     def permit_transfers(self) -> None:

@@ -274,7 +274,7 @@ def _contracts(spec: WorldSpec, net: Network) -> list[dict[str, Any]]:
         ("T2", "未经书面同意不得向其他经销商调货。 No transfer to other dealers without written consent."),
         ("C1", "不得毁损、遮盖产品追溯码。 Product codes shall not be destroyed or covered."),
     )
-    holders = [at for at in (*net.distributors, *net.dealers, *net.shops)]
+    holders = [*net.distributors, *net.dealers, *net.shops]
     return [
         {
             "contract_ref": f"C-{net.ids[at]}",

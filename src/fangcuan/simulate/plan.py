@@ -127,6 +127,21 @@ class _Planner:
         scheme.stealth = float(self.rng.choice([0.0, 0.0, 0.15, 0.3]))
         getattr(self, f"_{family}")(scheme)
         self.schemes.append(scheme)
+        if kind == "online_supply":
+            self._offer_for(scheme)
+
+    def _offer_for(self, supply: Scheme) -> None:
+        """The listing through which a marketplace seller gets rid of a dealer's cartons: a price scheme of its own."""
+        start, end = day_number(self.spec.start), day_number(self.spec.end)
+        first = max(start, supply.first_day + 6)
+        number = f"S{len(self.schemes) + 1:03d}"
+        offer = Scheme(
+            number, "price", "below_floor", supply.seller, first, min(end, max(first + 8, supply.last_day + 20))
+        )
+        offer.seller, offer.platform, offer.line = supply.seller, supply.platform, supply.line
+        offer.sku = next(at for at, product in enumerate(self.net.products) if product.line == supply.line)
+        offer.linked, supply.linked = supply.scheme_id, number
+        self.schemes.append(offer)
 
     def _window(self) -> tuple[int, int]:
         start, end = day_number(self.spec.start), day_number(self.spec.end)

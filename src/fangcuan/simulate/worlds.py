@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as attribute
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from fangcuan import __version__
 from fangcuan.simulate import (
     arrivals,
     diversion,
+    field,
     geography,
     goods,
     innocent,
@@ -20,6 +22,9 @@ from fangcuan.simulate import (
     masters,
     network,
     plan,
+    policies,
+    prices,
+    sales,
     scans,
     trace,
     truth,
@@ -49,7 +54,7 @@ class World:
     """A simulated world in memory. Every attribute is made once, from `spec` alone, when the world is made."""
 
     spec: WorldSpec
-    progress: Progress = field(default=lambda message: None, repr=False)
+    progress: Progress = attribute(default=lambda message: None, repr=False)
 
     def __post_init__(self) -> None:
         spec = self.spec
@@ -70,12 +75,20 @@ class World:
         integrity.forge(spec, self.geo, self.net, self.plan, self.goods, self.units, self.scans)
         self.progress("trace events")
         events = trace.events(spec, self.geo, self.net, self.goods, self.units, self.scans)
-        self.trace = arrivals.deliver(spec, self.net, events, self.ledger)
+        self.field = field.look(spec, self.geo, self.net, self.plan, self.goods, self.units)
+        self.trace = arrivals.deliver(spec, self.net, trace.append(spec, events, self.field.trace), self.ledger)
+        self.progress("sales")
+        self.sales = sales.build(spec, self.geo, self.net, self.plan, self.goods)
+        self.progress("prices")
+        self.policies = policies.make(spec, self.geo, self.net)
+        self.prices = prices.observe(spec, self.geo, self.net, self.plan, self.policies, self.ledger)
         self.masters = masters.build(spec, self.geo, self.net, self.plan, self.ledger)
+        self.masters |= policies.tables(spec, self.net, self.policies)
         self.truth: dict[str, pd.DataFrame] = {
             "schemes": truth.schemes(self.geo, self.net, self.plan, self.goods, self.units, self.scans),
             "units": truth.unit_links(self.plan, self.goods, self.units),
             "flows": truth.flows(self.geo, self.net, self.plan, self.goods, self.ledger),
+            "prices": self.prices.truth,
             "innocents": truth.innocents(self.ledger),
         }
 
@@ -84,7 +97,15 @@ class World:
         _clear(folder)
         self.progress("writing")
         writing.write_masters(folder, self.masters)
-        feeds = {"trace_events": writing.write_trace(folder, self.trace, trace.COLUMNS)}
+        feeds = {
+            "trace_events": writing.write_trace(folder, self.trace, trace.COLUMNS),
+            "price_observations": writing.write_nightly_jsonl(folder, "price_observations", self.prices.rows),
+            "sales": writing.write_nightly_csv(folder, "sales", self.sales, sales.COLUMNS),
+            "inspections": writing.write_nightly_csv(
+                folder, "inspections", self.field.inspections, field.INSPECTION_COLUMNS
+            ),
+            "documents": writing.write_nightly_csv(folder, "documents", self.field.documents, field.DOCUMENT_COLUMNS),
+        }
         truth.write(folder, self.spec, self.truth)
         summary = WorldSummary(
             folder=folder,

@@ -74,6 +74,17 @@ def write_nightly_csv(folder: Path, feed: str, frame: pd.DataFrame, columns: lis
     return len(frame)
 
 
+def write_nightly_jsonl(folder: Path, feed: str, frame: pd.DataFrame) -> int:
+    """A feed as one JSON lines file per night of `arrival` (day number)."""
+    arrival = frame["arrival"].to_numpy()
+    content = frame.drop(columns="arrival").astype(object)
+    content = content.where(content.notna(), None)
+    for night in np.unique(arrival).tolist():
+        path = folder / "feeds" / feed / f"{date_of(night).isoformat()}.jsonl"
+        write_jsonl(path, content[arrival == night].to_dict("records"))
+    return len(frame)
+
+
 def day_columns(frame: pd.DataFrame, *names: str) -> pd.DataFrame:
     """Day numbers as ISO dates."""
     return frame.assign(**{name: iso_days(frame[name].to_numpy(dtype=np.int64)) for name in names})
