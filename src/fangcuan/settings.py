@@ -95,7 +95,7 @@ def load(home: Path | None = None) -> Settings:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{path}: {error}; expected TOML") from error
-    known = {f.name: f for f in fields(Settings)} 
+    known = {f.name: f for f in fields(Settings)}
     for key in values:
         if key not in known or key == "config_path":
             raise SettingsError(f"{path}: unknown setting {key!r}; known: {', '.join(sorted(known))}")

@@ -36,3 +36,12 @@ def files(kind: str, pattern: str) -> Iterator[tuple[Path, Path]]:
         if base.is_dir():
             for path in sorted(base.glob(pattern)):
                 yield root, path
+
+
+def signature(kind: str, pattern: str) -> tuple[tuple[str, int, int], ...]:
+    """Name, size and time of every file of a kind: what a cache of parsed content is valid for."""
+    found = []
+    for _, path in files(kind, pattern):
+        status = path.stat()
+        found.append((str(path), status.st_size, status.st_mtime_ns))
+    return tuple(found)

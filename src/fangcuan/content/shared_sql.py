@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 from fangcuan.content.problem import complain, refuse
-from fangcuan.content.roots import content_roots
+from fangcuan.content.roots import content_roots, signature
 
 
 def _read(folder: str) -> dict[str, str]:
@@ -20,13 +20,16 @@ def _read(folder: str) -> dict[str, str]:
     return found
 
 
-@cache
+@lru_cache(maxsize=8)
+def _cached(folder: str, _files: tuple[tuple[str, int, int], ...]) -> dict[str, str]:
+    return _read(folder)
+
+
 def shared_views() -> dict[str, str]:
     """Views any unit may read, by name."""
-    return _read("views")
+    return _cached("views", signature("sql", "views/*.sql"))
 
 
-@cache
 def custody_steps() -> dict[str, str]:
     """Queries over the rows of one freshly loaded batch (`batch_rows`), by the relation they maintain."""
-    return _read("custody")
+    return _cached("custody", signature("sql", "custody/*.sql"))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import string
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fangcuan.content.problem import ContentError, Problem, complain, from_validation, refuse
-from fangcuan.content.roots import files
+from fangcuan.content.roots import files, signature
 from fangcuan.content.yaml_lines import line_of, load
 from fangcuan.core.finding import FAMILIES, Family, Role, SubjectKind
 
@@ -146,6 +147,11 @@ def load_rule(root: Path, path: Path) -> LoadedRule:
 
 def load_rules() -> dict[str, LoadedRule]:
     """All rules by id, shipped and overlay. Raises ContentError with every problem of every file."""
+    return dict(_load_rules(signature("rules", "*/*.yml")))
+
+
+@lru_cache(maxsize=4)
+def _load_rules(_files: tuple[tuple[str, int, int], ...]) -> dict[str, LoadedRule]:
     problems: list[Problem] = []
     found: dict[str, LoadedRule] = {}
     for root, path in files("rules", "*/*.yml"):

@@ -107,6 +107,18 @@ class Finding:
     def with_evidence(self, evidence: tuple[EvidenceRef, ...]) -> Finding:
         return replace(self, evidence=tuple(sorted(set(evidence))))
 
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Finding:
+        """The finding that `as_record` wrote down; same id, same bytes."""
+        values = {name: record[name] for name in _RECORD_FIELDS}
+        for name in ("window_start", "window_end"):
+            values[name] = dt.datetime.fromisoformat(values[name])
+        for name in ("quantity", "quantity_low", "quantity_high", "money"):
+            values[name] = None if values[name] is None else Decimal(values[name])
+        values["observation_ids"] = tuple(values["observation_ids"])
+        refs = sorted(EvidenceRef(r["relation"], r["key"], r["digest"]) for r in record["evidence"])
+        return cls(**values, evidence=tuple(refs))
+
     def as_record(self) -> dict[str, Any]:
         """Plain JSON values, keys as in the exported contract; the byte form of this record is what runs are compared by."""
         record = {

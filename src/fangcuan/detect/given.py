@@ -20,7 +20,7 @@ from fangcuan.core.feeds import FEEDS
 from fangcuan.core.masters import MASTERS
 from fangcuan.detect.relations import Night, night_parameters
 from fangcuan.detect.run import run_fact, run_unit
-from fangcuan.detect.sql import Query
+from fangcuan.detect.sql import parsed
 from fangcuan.detect.units import Unit
 from fangcuan.settings import Settings
 from fangcuan.warehouse.custody import CUSTODY
@@ -52,7 +52,7 @@ class GivenRows:
         else:
             self._events(engine, FEEDS["trace_events"])
             engine.view("batch_rows", "select * from lake_trace_events")
-            sql = Query(custody_steps()[name]).bind({})
+            sql = parsed(custody_steps()[name]).bind({})
             columns = ", ".join(quote(column) for column in CUSTODY[name][0])
             engine.table(f"steps_{name}", f"select {columns} from ({sql})")
 

@@ -11,7 +11,7 @@ from fangcuan.content.units import Rule
 from fangcuan.core.canonical import utc_text
 from fangcuan.core.feeds import FEEDS
 from fangcuan.core.masters import MASTERS
-from fangcuan.detect.sql import Query, SqlRefused
+from fangcuan.detect.sql import Query, SqlRefused, parsed
 from fangcuan.settings import Settings
 from fangcuan.warehouse.canonical import (
     WITHDRAWN_STEPS,
@@ -106,7 +106,7 @@ class Night:
 
     def _open_shared(self, name: str) -> None:
         text = shared_views()[name]
-        query = Query(text)
+        query = parsed(text)
         for other in sorted(query.relations):
             self.open(other)
         sql = query.bind(self.parameters)
@@ -151,9 +151,9 @@ def base_relations(query: Query, facts: Mapping[str, Rule]) -> frozenset[str]:
         elif name in CUSTODY or name == WITHDRAWN_STEPS:
             found.add("trace_events")
         elif name in shared_views():
-            stack.extend(Query(shared_views()[name]).relations)
+            stack.extend(parsed(shared_views()[name]).relations)
         elif name in by_relation:
-            stack.extend(Query(by_relation[name].query).relations)
+            stack.extend(parsed(by_relation[name].query).relations)
     return frozenset(found)
 
 
@@ -167,7 +167,7 @@ def read_views(query: Query, facts: Mapping[str, Rule]) -> tuple[frozenset[str],
         name = stack.pop()
         if name in shared_views() and name not in views:
             views.add(name)
-            stack.extend(Query(shared_views()[name]).relations)
+            stack.extend(parsed(shared_views()[name]).relations)
         elif name in by_relation:
             read_facts.add(name)
     return frozenset(views), frozenset(read_facts)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import cached_property, lru_cache
 from typing import Any
 
 import sqlglot
@@ -49,6 +51,10 @@ _FORBIDDEN = frozenset(
         "transaction_timestamp",
     ]
 )
+
+
+#: Quoted text and names (left alone), or a parameter.
+_PARAMETER = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\$([A-Za-z_][A-Za-z0-9_]*)""")
 
 
 class SqlRefused(Exception):
@@ -102,48 +108,56 @@ class Query:
                 if name not in _TABLE_FUNCTIONS:
                     raise SqlRefused(f"table function {name}()", "relations only", "name a relation instead")
 
-    @property
+    @cached_property
     def relations(self) -> frozenset[str]:
         """Names read from outside the query."""
         own = {cte.alias for cte in self.tree.find_all(exp.CTE)}
         named = {table.name for table in self.tree.find_all(exp.Table) if isinstance(table.this, exp.Identifier)}
         return frozenset(named - own)
 
-    @property
+    @cached_property
     def parameters(self) -> frozenset[str]:
         return frozenset(str(node.this) for node in self.tree.find_all(exp.Placeholder) if node.this)
 
-    @property
+    @cached_property
     def steps(self) -> tuple[str, ...]:
         """Names of the top-level CTEs in order."""
         return tuple(cte.alias for cte in self.tree.ctes)
 
+    @cached_property
+    def _text(self) -> str:
+        return self.tree.sql("duckdb")
+
     def bind(self, parameters: Mapping[str, Any], step: str | None = None) -> str:
         """DuckDB SQL with every `$name` replaced by its value; with `step`, the rows of that CTE."""
-        tree = self.tree.copy()
-        if step is not None:
-            if step not in self.steps:
-                raise SqlRefused(f"no step {step!r}", f"one of {', '.join(self.steps)}", "name one of these")
-            kept = self.steps[: self.steps.index(step) + 1]
-            selected = exp.select("*").from_(exp.to_table(step))
-            selected.set(
-                "with_",
-                exp.With(
-                    expressions=[cte.copy() for cte in tree.ctes if cte.alias in kept],
-                    recursive=bool((tree.args.get("with_") or tree.args.get("with")).args.get("recursive")),
-                ),
-            )
-            tree = selected
+        text = self._text if step is None else self._step(step).sql("duckdb")
 
-        def replace(node: exp.Expression) -> exp.Expression:
-            if isinstance(node, exp.Placeholder) and node.this:
-                name = str(node.this)
-                if name not in parameters:
-                    raise SqlRefused(f"parameter ${name}", "a declared parameter", "declare it under parameters:")
-                return as_literal(parameters[name])
-            return node
+        def value(match: re.Match[str]) -> str:
+            name = match.group(1)
+            if name is None:
+                return match.group()
+            if name not in parameters:
+                raise SqlRefused(f"parameter ${name}", "a declared parameter", "declare it under parameters:")
+            return as_literal(parameters[name]).sql("duckdb")
 
-        return tree.transform(replace).sql("duckdb")
+        # The text was generated from the checked tree, so quotes are regular and a $name outside them is a parameter.
+        return _PARAMETER.sub(value, text)
+
+    def _step(self, step: str) -> exp.Query:
+        if step not in self.steps:
+            raise SqlRefused(f"no step {step!r}", f"one of {', '.join(self.steps)}", "name one of these")
+        kept = self.steps[: self.steps.index(step) + 1]
+        above = self.tree.args.get("with_") or self.tree.args["with"]
+        selected = exp.select("*").from_(exp.to_table(step))
+        ctes = [cte.copy() for cte in self.tree.ctes if cte.alias in kept]
+        selected.set("with_", exp.With(expressions=ctes, recursive=bool(above.args.get("recursive"))))
+        return selected
+
+
+@lru_cache(maxsize=512)
+def parsed(sql: str) -> Query:
+    """The query of a text, parsed once per process. Raises SqlRefused."""
+    return Query(sql)
 
 
 def as_literal(value: Any) -> exp.Expression:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from fangcuan.content.problem import Problem, complain, refuse
+from fangcuan.content.roots import signature
 from fangcuan.content.shared_sql import shared_views
 from fangcuan.content.units import LoadedRule, Rule, load_rules
 from fangcuan.core.canonical import digest, sha256_hex
 from fangcuan.detect.relations import base_relations, read_views
-from fangcuan.detect.sql import Query, SqlRefused
+from fangcuan.detect.sql import Query, SqlRefused, parsed
 from fangcuan.warehouse.canonical import canonical_names
 
 #: Parameters the engine gives to every query.
@@ -39,7 +41,17 @@ class Unit:
 
 def load_units(loaded: Mapping[str, LoadedRule] | None = None) -> dict[str, Unit]:
     """All units by id, those that others read first. Raises ContentError with every problem found."""
-    rules = loaded if loaded is not None else load_rules()
+    if loaded is None:
+        return dict(_shipped(signature("rules", "*/*.yml"), signature("sql", "views/*.sql")))
+    return _units(loaded)
+
+
+@lru_cache(maxsize=4)
+def _shipped(_rules: tuple[Any, ...], _views: tuple[Any, ...]) -> dict[str, Unit]:
+    return _units(load_rules())
+
+
+def _units(rules: Mapping[str, LoadedRule]) -> dict[str, Unit]:
     facts = {rule_id: item.rule for rule_id, item in rules.items() if item.rule.role == "fact"}
     problems: list[Problem] = []
     queries: dict[str, Query] = {}
@@ -59,7 +71,7 @@ def _compile(item: LoadedRule, facts: Mapping[str, Rule]) -> tuple[Query | None,
         return complain(item.path, offset + line, what, expected, todo)
 
     try:
-        query = Query(item.rule.query)
+        query = parsed(item.rule.query)
     except SqlRefused as error:
         return None, [problem(error.what, error.expected, error.todo, error.line)]
     problems = []

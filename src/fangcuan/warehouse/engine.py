@@ -145,6 +145,8 @@ def _refusals() -> Iterator[None]:
         raise QueryRefused(
             f"more memory needed than memory_limit allows: {error}; raise memory_limit or narrow the window"
         ) from error
+    except duckdb.Error as error:
+        raise QueryRefused(f"the engine refused the query: {error}") from error
 
 
 def publish(partial: Path, path: Path) -> None:
