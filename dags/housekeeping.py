@@ -9,10 +9,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.sdk import dag, task
+from airflow.sdk.exceptions import AirflowFailException
 
 from fangcuan import flow
 from fangcuan.flow import dagkit
-from fangcuan.flow.dagkit import Pool, Tag
+from fangcuan.flow.dagkit import Tag
+from fangcuan.flow.pools import Pool
 
 
 @dag(
@@ -27,11 +29,17 @@ from fangcuan.flow.dagkit import Pool, Tag
 def housekeeping():
     @task(doc_md="Recomputes the audit chain from its first event; a break fails the task and names the event.")
     def verify_audit() -> dict:
-        return flow.audit_verify()
+        result = flow.audit_verify()
+        if result["exit_code"]:
+            raise AirflowFailException(result["message"])
+        return result
 
     @task(doc_md="Reads the stored evidence and compares hashes; a mismatch fails the task and names the file.")
     def scrub_evidence() -> dict:
-        return flow.scrub_evidence()
+        result = flow.scrub_evidence()
+        if result["problems"]:
+            raise AirflowFailException("; ".join(result["problems"][:20]))
+        return result
 
     @task(pool=Pool.CASEBOOK, doc_md="Removes lake files without a row, spill files and what retention lets go.")
     def tidy() -> dict:

@@ -16,11 +16,19 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.sdk import dag, task
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from fangcuan import flow
 from fangcuan.flow import dagkit
-from fangcuan.flow.dagkit import Pool, Tag
+from fangcuan.flow.dagkit import Tag
+from fangcuan.flow.pools import Pool
+
+
+def ran(result: dict) -> dict:
+    """The result of a unit, or a failed task: it is tried again, and what still fails is decided without."""
+    if result["state"] == "failed":
+        raise AirflowException(f"{result['unit_id']}: {result['message']}")
+    return result
 
 
 @dag(
@@ -51,9 +59,9 @@ def nightly_conflict_check():
         facts, units = opened["stages"]
         return {"night_run": opened["run_id"], "facts": facts, "units": units}
 
-    @task(pool=Pool.CASEBOOK, doc_md="Advances custody to this night, then hands on the facts to compute.")
-    def advance(night_run: str, facts: list[str], **context) -> list[str]:
-        flow.advance(night_run)
+    @task(pool=Pool.CASEBOOK, doc_md="Sees that the lake files the night rests on are whole; hands on the facts.")
+    def check_lake(night_run: str, facts: list[str], **context) -> list[str]:
+        flow.check_lake(night_run)
         context["ti"].xcom_push("night_run", night_run)
         return facts
 
@@ -68,7 +76,7 @@ def nightly_conflict_check():
         doc_md="Computes one fact the other units read.",
     )
     def detect_fact(unit: str, night_run: str) -> dict:
-        return flow.detect(night_run, unit)
+        return ran(flow.detect(night_run, unit))
 
     @task(
         pool=Pool.UNITS,
@@ -78,7 +86,7 @@ def nightly_conflict_check():
         doc_md="Runs one rule or detector over the night.",
     )
     def detect_unit(unit: str, night_run: str) -> dict:
-        return flow.detect(night_run, unit)
+        return ran(flow.detect(night_run, unit))
 
     @task(
         pool=Pool.CASEBOOK,
@@ -86,9 +94,9 @@ def nightly_conflict_check():
         doc_md="Merges what the units found: calibrates, controls false discoveries, ranks.",
     )
     def decide(**context) -> dict:
-        night_run = context["ti"].xcom_pull(task_ids="advance", key="night_run")
+        night_run = context["ti"].xcom_pull(task_ids="check_lake", key="night_run")
         if night_run is None:
-            raise AirflowSkipException("the night was not advanced: there is nothing to decide")
+            raise AirflowSkipException("the lake was not checked: there is nothing to decide")
         return flow.decide(night_run)
 
     @task(pool=Pool.CASEBOOK, doc_md="Opens and updates cases; the night is judged when this ends.")
@@ -104,17 +112,17 @@ def nightly_conflict_check():
         raise AirflowFailException("a step or unit of this night failed; see the failed tasks of this run")
 
     opened = open_night(night_due())
-    advanced = advance(opened["night_run"], opened["facts"])
-    # Everything after `advance` takes the run from it: where it failed there is none, whatever the trigger rule says.
-    night_run = advanced["night_run"]
+    checked = check_lake(opened["night_run"], opened["facts"])
+    # Everything after `check_lake` takes the run from it: where it failed there is none, whatever the trigger rule says.
+    night_run = checked["night_run"]
     to_run = list_units(opened["units"])
-    facts = detect_fact.partial(night_run=night_run).expand(unit=advanced)
+    facts = detect_fact.partial(night_run=night_run).expand(unit=checked)
     units = detect_unit.partial(night_run=night_run).expand(unit=to_run)
     decided = decide()
-    advanced >> to_run
+    checked >> to_run
     facts >> units
-    [advanced, facts, units] >> decided >> file_cases(night_run)
-    [advanced, facts, units] >> report_failures()
+    [checked, facts, units] >> decided >> file_cases(night_run)
+    [checked, facts, units] >> report_failures()
 
 
 nightly_conflict_check()

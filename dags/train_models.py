@@ -12,7 +12,8 @@ from airflow.sdk import dag, task
 
 from fangcuan import flow
 from fangcuan.flow import dagkit
-from fangcuan.flow.dagkit import Pool, Tag
+from fangcuan.flow.dagkit import Tag
+from fangcuan.flow.pools import Pool
 
 
 @dag(

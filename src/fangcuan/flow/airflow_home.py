@@ -21,6 +21,8 @@ from pathlib import Path
 
 ADMIN = "admin"
 PASSWORDS = "simple_auth_manager_passwords.json"
+#: Modules, separated by commas, that the scheduler imports before it forks its workers.
+PRELOAD = "FANGCUAN_AIRFLOW_PRELOAD"
 LOCAL_SETTINGS = "from fangcuan.flow.airflow_local import *  # noqa: F403\n"
 # `off` for every entry of dagkit.CRONS: a home that judges chosen nights must not start tonight's by itself.
 CLOCK_OFF = {f"FANGCUAN_CRON_{name}": "off" for name in ("PULL", "CUT_OFF", "PRICE_WATCH", "TRAIN", "HOUSEKEEPING")}
@@ -193,6 +195,8 @@ def _settings(home: AirflowHome, parallelism: int) -> dict[tuple[str, str], str]
         ("logging", "base_log_folder"): str(home.path / "logs"),
         ("logging", "dag_processor_child_process_log_directory"): str(home.path / "logs" / "dag_processor"),
         ("logging", "colored_console_log"): "False",
+        # Libraries that say hundreds of lines a task.
+        ("logging", "namespace_levels"): "great_expectations=WARNING sqlglot=WARNING alembic=WARNING",
         ("api", "host"): "127.0.0.1",
         ("api", "port"): str(home.port),
         ("api", "base_url"): home.url,

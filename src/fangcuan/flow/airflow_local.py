@@ -13,10 +13,11 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from fangcuan.flow.airflow_home import PRELOAD
+
 __all__ = ["create_async_metadata_engine", "create_metadata_engine"]
 
 BUSY_TIMEOUT = 60.0
-PRELOAD = "FANGCUAN_AIRFLOW_PRELOAD"
 
 
 def create_metadata_engine(

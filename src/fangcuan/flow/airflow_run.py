@@ -20,8 +20,8 @@ from typing import Any
 
 import httpx
 
-from fangcuan.flow.airflow_home import ADMIN, AirflowError, AirflowHome
-from fangcuan.flow.airflow_local import PRELOAD
+from fangcuan.flow.airflow_home import ADMIN, PRELOAD, AirflowError, AirflowHome
+from fangcuan.flow.pools import pools_json
 
 COMPONENTS: dict[str, tuple[str, ...]] = {
     # The log servers of scheduler and triggerer listen on all interfaces; the API server reads the files itself.
@@ -30,6 +30,16 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
     "dag-processor": ("dag-processor",),
 }
 ENDED = {"success", "failed"}
+# Importing these takes seconds in every task; the scheduler imports them once and its workers, being forks, have them.
+WARM = (
+    "great_expectations",
+    "pandas",
+    "pyarrow.parquet",
+    "duckdb",
+    "sklearn.ensemble",
+    "sqlglot",
+    "fangcuan.flow.nightly",
+)
 PULL, NIGHT = "pull_sources", "nightly_conflict_check"
 
 
@@ -106,12 +116,12 @@ class Api:
     def unpause(self, dag_id: str) -> None:
         self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
 
-    def ensure_pools(self, pools: Mapping[str, tuple[int, str]]) -> None:
+    def ensure_pools(self) -> None:
+        """Create the pools the DAG files name, as far as they are missing."""
         known = {pool["name"] for pool in self.call("GET", "/pools")["pools"]}
-        for name, (slots, description) in pools.items():
+        for name, pool in pools_json().items():
             if name not in known:
-                body = {"name": name, "slots": slots, "description": description, "include_deferred": False}
-                self.call("POST", "/pools", json=body)
+                self.call("POST", "/pools", json={"name": name, **pool})
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
         """Start a run by hand. Returns its run id."""
@@ -140,7 +150,7 @@ class Standalone:
     """Airflow's components as child processes, for the time of a `with` block."""
 
     home: AirflowHome
-    preload: tuple[str, ...] = ()
+    preload: tuple[str, ...] = WARM
     components: tuple[str, ...] = tuple(COMPONENTS)
     say: Callable[[str], None] = lambda _: None
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -176,9 +186,9 @@ class Standalone:
             raise AirflowError("DAG files do not parse:\n" + "\n".join(errors))
         return {PULL, NIGHT} <= set(self.api.dags())
 
-    def start(self, name: str) -> None:
+    def start(self, name: str, **env: str) -> None:
         """Start one component; its output goes to `logs/<component>.log` of the home."""
-        more = {PRELOAD: ",".join(self.preload)} if name == "scheduler" else {}
+        more = {PRELOAD: ",".join(self.preload), **env} if name == "scheduler" else env
         with self.log_of(name).open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, "-m", "airflow", *COMPONENTS[name]],
@@ -298,15 +308,13 @@ def run_nights(
     nights: Iterable[str],
     home: AirflowHome,
     *,
-    preload: tuple[str, ...] = (),
+    preload: tuple[str, ...] = WARM,
     say: Callable[[str], None] = print,
 ) -> list[NightOutcome]:
     """Judge nights in order, each through `pull_sources` and the asset it updates. Stops at the first that fails."""
-    from fangcuan.flow import dagkit
-
     outcomes: list[NightOutcome] = []
     with Standalone(home, preload=preload, say=say) as airflow:
-        airflow.api.ensure_pools({str(pool): size for pool, size in dagkit.POOLS.items()})
+        airflow.api.ensure_pools()
         for dag_id in (PULL, NIGHT):
             airflow.api.unpause(dag_id)
         for night in nights:

@@ -14,7 +14,7 @@ from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from airflow.sdk import (
+from airflow.sdk import (  # type: ignore[attr-defined]  # the stub file of Airflow 3.3 lacks the deadline names
     Asset,
     AssetOrTimeSchedule,
     CronTriggerTimetable,
@@ -42,20 +42,6 @@ class Tag(StrEnum):
     INTRADAY = "cadence:intraday"
     WEEKLY = "cadence:weekly"
 
-
-class Pool(StrEnum):
-    """Pools bound what runs at once; `POOLS` has their sizes, `airflow_home` and docs/airflow.md create them."""
-
-    SOURCES = "fangcuan_sources"
-    UNITS = "fangcuan_units"
-    CASEBOOK = "fangcuan_casebook"
-
-
-POOLS: dict[Pool, tuple[int, str]] = {
-    Pool.SOURCES: (4, "Pulls of one source each: bounded by what remote systems and the network bear."),
-    Pool.UNITS: (2, "Detection units: each may use the memory limit of the settings."),
-    Pool.CASEBOOK: (1, "Steps that write the casebook for the whole night: one at a time."),
-}
 
 # When what runs, in the brand's time zone. FANGCUAN_CRON_<NAME> overrides one entry; `off` leaves only triggers by hand
 # and by assets.
@@ -142,12 +128,26 @@ def deadline(interval: timedelta) -> DeadlineAlert | None:
     )
 
 
-def night_of(context: Mapping[str, Any]) -> tuple[str, str | None]:
+def source_stages(schedule: str) -> tuple[list[str], list[str]]:
+    """Ids of a schedule group: sources of master data only, then the others, whose rows refer to it."""
+    from fangcuan.flow.configured import source_ids, sources
+    from fangcuan.flow.installation import open_installation
+    from fangcuan.ingest.source import RELATIONS
+
+    installation = open_installation()
+    known = sources(installation)
+    ids = source_ids(installation, schedule)
+    masters = [key for key in ids if all(RELATIONS[feed.relation].kind == "master" for feed in known[key].feeds)]
+    return masters, [key for key in ids if key not in masters]
+
+
+def night_of(context: Mapping[str, Any], ahead: timedelta = timedelta()) -> tuple[str, str | None]:
     """(the moment the run stands for as ISO text with offset, the night asked for or None).
 
     The night asked for is the parameter `night`, else the latest night among the asset events the run consumed. The
     moment is the logical date, which a back-fill sets to the cut-off of that night; runs started by assets have none, so
     theirs is `run_after`. Never the wall clock: a task that starts or is retried after midnight keeps its night.
+    `ahead` is added to the moment; a day ahead, the night that is due is the one of the current local date.
     """
     run = context["dag_run"]
     moment: datetime = run.logical_date or run.run_after
@@ -161,7 +161,7 @@ def night_of(context: Mapping[str, Any]) -> tuple[str, str | None]:
         requested = nights[-1] if nights else None
     if requested:
         date.fromisoformat(requested)
-    return moment.isoformat(), requested
+    return (moment + ahead).isoformat(), requested
 
 
 def _event_nights(events: Mapping[Any, Any]) -> set[str]:
