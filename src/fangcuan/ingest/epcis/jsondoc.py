@@ -102,6 +102,7 @@ def read(content: bytes) -> Document:
     except RecursionError as error:
         raise Refused("too_deep", "the document is nested too deeply") from error
     kind = document["type"]
+    holders: tuple[dict[str, Any], ...]
     if kind == "EPCISDocument":
         events = document["epcisBody"]["eventList"]
         positions = [f"eventList[{place}]" for place in range(len(events))]

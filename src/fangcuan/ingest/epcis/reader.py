@@ -82,7 +82,8 @@ def read(
 ) -> Iterator[RawChunk]:
     """Chunks of `trace_events`, then of master data where the document has some, each of at most `chunk_rows` rows.
 
-    At least one chunk, which is empty for a document without events. The whole document is checked before the first chunk. Raises Refused.
+    At least one chunk, which is empty for a document without events. The whole document is checked before the first
+    chunk. Raises Refused.
     """
     document = parse(read_bytes(path, limits or Limits()))
     empty = True

@@ -13,6 +13,7 @@ Check = Callable[[Any], None]
 
 #: Scheme and something after it. `_:document1` (a JSON-LD blank node) names documents in published examples.
 _URI = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.\-]*|_):[^\s\x00-\x1f\x7f\"<>\\^`{|}]+")
+_WEB_VOCABULARY = re.compile(r"https?://(?:www\.)?gs1\.org/voc/")
 _WORD = re.compile(r"[^\s\x00-\x1f]+")
 _UOM = re.compile(r"[A-Z0-9]{2,3}")
 _HEX = re.compile(r"[A-Fa-f0-9]+")
@@ -98,6 +99,13 @@ def one_of(*words: str) -> Check:
     return check
 
 
+def _word_or_uri(value: str) -> None:
+    if ":" in value:
+        uri(value)
+    elif _WORD.fullmatch(value) is None:
+        raise Violation(f"{shown(value)} is neither a vocabulary word nor a URI")
+
+
 def vocabulary_value(value: Any) -> None:
     """A bare word, a CURIE or a URI, but not the URN spelling: EPCIS 2.0 JSON keeps that for XML.
 
@@ -106,18 +114,15 @@ def vocabulary_value(value: Any) -> None:
     string(value)
     if value.startswith(("urn:epcglobal:cbv", "https://ns.gs1.org/cbv/", "http://ns.gs1.org/cbv/")):
         raise Violation(f"{shown(value)}: JSON writes standard vocabulary as a bare word")
-    if ":" in value:
-        uri(value)
-    elif _WORD.fullmatch(value) is None:
-        raise Violation(f"{shown(value)} is neither a vocabulary word nor a URI")
+    _word_or_uri(value)
 
 
 def web_vocabulary_value(value: Any) -> None:
     """A measurement or alert type: a bare word or somebody's URI, but not the spelt-out GS1 web vocabulary."""
     string(value)
-    if re.match(r"https?://(?:www\.)?gs1\.org/voc/", value):
+    if _WEB_VOCABULARY.match(value):
         raise Violation(f"{shown(value)}: JSON writes the GS1 web vocabulary as a bare word")
-    vocabulary_value(value)
+    _word_or_uri(value)
 
 
 def array(item: Check, *, least: int = 0, unique: bool = False) -> Check:

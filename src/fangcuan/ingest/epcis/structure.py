@@ -34,7 +34,7 @@ EVENT_TYPES = ("ObjectEvent", "AggregationEvent", "TransactionEvent", "Transform
 _URIS = array(uri)
 _DISTINCT_URIS = array(uri, unique=True)
 _QUANTITIES = array(record({"epcClass": uri, "quantity": number, "uom": uom}, required=("epcClass",), open_names=False))
-_PLACE = record({"id": uri}, required=("id",))
+_PLACE = record({"id": uri}, required=("id",), open_names=None)
 _DISPOSITIONS = array(vocabulary_value, least=1, unique=True)
 
 

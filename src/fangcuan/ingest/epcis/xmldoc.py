@@ -22,6 +22,10 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+#: Character sets of documents in use; Python has other codecs, some of which are no character sets and slow.
+_CHARACTER_SETS = re.compile(
+    r"utf-?8|utf-?16(?:-?[lb]e)?|us-ascii|ascii|iso-?8859-\d{1,2}|windows-125\d|gb2312|gbk|gb18030|big5|shift_jis|euc-(?:jp|kr)"
+)
 _DECLARATION = re.compile(r"\s*<\?xml\b[^>]*?\?>")
 _DECLARED = re.compile(rb"<\?xml\b[^>]*?\bencoding\s*=\s*[\"']([A-Za-z0-9._\-]+)[\"']")
 #: What may stand before the root element: white space, comments, processing instructions, one bare document type.
@@ -42,7 +46,7 @@ def decode(content: bytes) -> str:
         if declared is not None:
             encoding = declared.group(1).decode("ascii").lower()
     try:
-        if not codecs.lookup(encoding)._is_text_encoding:
+        if _CHARACTER_SETS.fullmatch(encoding) is None:
             raise LookupError(encoding)
         return content.decode(encoding)
     except LookupError as error:

@@ -9,11 +9,14 @@ from collections.abc import Callable
 
 from fangcuan.ingest.epcis.xmlmodel import (
     ANYTHING,
+    ELEMENTS,
     TEXT,
+    URI,
     Model,
     Part,
     action,
     any_text,
+    any_uri,
     boolean,
     date_time,
     decimal,
@@ -46,32 +49,38 @@ _QUANTITIES = Model(
             "quantityElement",
             Model(
                 parts=(
-                    Part("epcClass", TEXT, least=1),
+                    Part("epcClass", URI, least=1),
                     Part("quantity", Model(text=decimal, nillable=True)),
-                    Part("uom", TEXT),
+                    Part("uom", TEXT, after="quantity"),
                 )
             ),
             most=None,
         ),
     )
 )
-_PLACE = Model(parts=(Part("id", TEXT, least=1), Part("extension", ANYTHING)), any_other=True)
+_PLACE = Model(parts=(Part("id", URI, least=1), Part("extension", ELEMENTS)), any_other=True)
 
 
 def _typed(name: str, required: tuple[str, ...] = ()) -> Model:
-    item = Model(text=any_text, attributes={"type": any_text}, required=required)
+    item = Model(text=any_uri, attributes={"type": any_uri}, required=required)
     return Model(parts=(Part(name, item, least=1, most=None),))
 
 
+_DEVICE = {
+    "time": stamp,
+    **dict.fromkeys(("deviceID", "deviceMetadata", "rawData", "bizRules", "dataProcessingMethod"), any_uri),
+}
 _METADATA = Model(
     text=any_text,
-    attributes={"time": stamp, "startTime": stamp, "endTime": stamp},
+    attributes={**_DEVICE, "startTime": stamp, "endTime": stamp},
     any_attribute=True,
 )
 _REPORT = Model(
     text=any_text,
     attributes={
-        "time": stamp,
+        **_DEVICE,
+        **dict.fromkeys(("type", "component", "uriValue", "chemicalSubstance", "microorganism", "exception"), any_uri),
+        "coordinateReferenceSystem": any_uri,
         "booleanValue": boolean,
         "hexBinaryValue": hex_binary,
         **dict.fromkeys(("value", "minValue", "maxValue", "sDev", "meanValue", "percRank", "percValue"), double),
@@ -86,17 +95,17 @@ _SENSORS = Model(
                 parts=(
                     Part("sensorMetadata", _METADATA),
                     Part("sensorReport", _REPORT, least=1, most=None),
-                    Part("extension", ANYTHING),
+                    Part("extension", ELEMENTS),
                 ),
                 any_other=True,
             ),
             least=1,
             most=None,
         ),
-        Part("extension", ANYTHING),
+        Part("extension", ELEMENTS),
     )
 )
-_CORRECTIONS = Model(parts=(Part("correctiveEventID", TEXT, most=None),))
+_CORRECTIONS = Model(parts=(Part("correctiveEventID", URI, most=None),))
 
 
 def _declaration(time: Callable[[str], None], unordered: bool) -> Model:
@@ -104,7 +113,7 @@ def _declaration(time: Callable[[str], None], unordered: bool) -> Model:
     return Model(
         parts=(
             Part("declarationTime", Model(text=time), least=0 if unordered else 1, most=most),
-            Part("reason", TEXT, most=most),
+            Part("reason", URI, most=most),
             Part("correctiveEventIDs", _CORRECTIONS, most=most),
             Part("extension", ANYTHING, most=most),
         ),
@@ -129,9 +138,12 @@ _NAMED: dict[str, Model] = {
     "sourceList": _typed("source", ("type",)),
     "destinationList": _typed("destination", ("type",)),
     "sensorElementList": _SENSORS,
-    "persistentDisposition": Model(parts=(Part("unset", TEXT, most=None), Part("set", TEXT, most=None))),
+    "persistentDisposition": Model(parts=(Part("unset", URI, most=None), Part("set", URI, most=None))),
     "action": Model(text=action),
-    "ilmd": Model(parts=(Part("extension", ANYTHING),), any_other=True, any_attribute=True),
+    **dict.fromkeys(
+        ("parentID", "bizStep", "disposition", "transformationID", "eventID", "epcClass", "certificationInfo"), URI
+    ),
+    "ilmd": Model(parts=(Part("extension", ELEMENTS),), any_other=True, any_attribute=True),
 }
 _WHERE = ("bizStep", "disposition", "readPoint", "bizLocation")
 _TAIL = ("sourceList", "destinationList", "sensorElementList", "persistentDisposition")
@@ -184,7 +196,7 @@ _EVENTS_2: dict[str, Model] = {
 
 
 def _extension(*names: str) -> Part:
-    inner = Part("extension", ANYTHING)
+    inner = Part("extension", ELEMENTS)
     return Part("extension", Model(parts=(*_parts(*names), inner), any_attribute=True))
 
 
@@ -194,9 +206,9 @@ _HEAD_1 = _head(
         "baseExtension",
         Model(
             parts=(
-                Part("eventID", TEXT),
+                Part("eventID", URI),
                 Part("errorDeclaration", _declaration(date_time, False)),
-                Part("extension", ANYTHING),
+                Part("extension", ELEMENTS),
             ),
             any_attribute=True,
         ),
@@ -223,7 +235,7 @@ _EVENTS_1: dict[str, Model] = {
         _HEAD_1,
         (
             *("epcClass!", Part("quantity", Model(text=integer), least=1), *_WHERE, "bizTransactionList"),
-            Part("extension", ANYTHING),
+            Part("extension", ELEMENTS),
         ),
     ),
     "TransactionEvent": _event(
@@ -234,7 +246,7 @@ _EVENTS_1: dict[str, Model] = {
         _HEAD_1,
         (
             *("inputEPCList", "inputQuantityList", "outputEPCList", "outputQuantityList", "transformationID"),
-            *(*_WHERE, "bizTransactionList", *_PARTIES, "ilmd", Part("extension", ANYTHING)),
+            *(*_WHERE, "bizTransactionList", *_PARTIES, "ilmd", Part("extension", ELEMENTS)),
         ),
     ),
 }
@@ -246,15 +258,15 @@ _VOCABULARY_ELEMENT = Model(
     parts=(
         Part(
             "attribute",
-            Model(anything=True, attributes={"id": any_text}, required=("id",), any_attribute=True),
+            Model(anything=True, attributes={"id": any_uri}, required=("id",), any_attribute=True),
             most=None,
         ),
-        Part("children", Model(parts=(Part("id", TEXT, most=None),), any_attribute=True)),
-        Part("extension", ANYTHING),
+        Part("children", Model(parts=(Part("id", URI, most=None),), any_attribute=True)),
+        Part("extension", ELEMENTS),
     ),
     any_other=True,
     any_attribute=True,
-    attributes={"id": any_text},
+    attributes={"id": any_uri},
     required=("id",),
 )
 _VOCABULARY_LIST = Model(
@@ -267,7 +279,7 @@ _VOCABULARY_LIST = Model(
                         "VocabularyElementList",
                         Model(parts=(Part("VocabularyElement", _VOCABULARY_ELEMENT, least=1, most=None),)),
                     ),
-                    Part("extension", ANYTHING),
+                    Part("extension", ELEMENTS),
                 ),
                 any_other=True,
                 any_attribute=True,
@@ -278,13 +290,23 @@ _VOCABULARY_LIST = Model(
         ),
     )
 )
+_PROBLEM = Model(
+    parts=(
+        Part("type", URI, least=1),
+        Part("title", TEXT, least=1),
+        Part("status", Model(text=integer)),
+        Part("detail", TEXT),
+        Part("instance", URI),
+    ),
+    any_other=True,
+)
 _CAPTURE_JOB = Model(
     parts=(
         Part("captureErrorBehaviour", Model(text=words("rollback", "proceed")), least=1),
         Part("createdAt", Model(text=stamp)),
         Part("finishedAt", Model(text=stamp)),
-        Part("errors", ANYTHING),
-        Part("errorFile", TEXT),
+        Part("errors", Model(parts=(Part("error", _PROBLEM, least=1, most=None),))),
+        Part("errorFile", URI),
     ),
     any_other=True,
     any_attribute=True,
@@ -298,9 +320,9 @@ _MASTER_DATA = Part(
         parts=(
             Part(
                 "EPCISMasterData",
-                Model(parts=(Part("VocabularyList", _VOCABULARY_LIST, least=1), Part("extension", ANYTHING))),
+                Model(parts=(Part("VocabularyList", _VOCABULARY_LIST, least=1), Part("extension", ELEMENTS))),
             ),
-            Part("extension", ANYTHING),
+            Part("extension", ELEMENTS),
         ),
         any_attribute=True,
     ),
@@ -314,7 +336,7 @@ def _document(version: int, body: Model) -> Model:
         any_attribute=True,
     )
     return Model(
-        parts=(Part("EPCISHeader", header), Part("EPCISBody", body, least=1), Part("extension", ANYTHING)),
+        parts=(Part("EPCISHeader", header), Part("EPCISBody", body, least=1), Part("extension", ELEMENTS)),
         any_other=True,
         any_attribute=True,
         attributes={"schemaVersion": decimal, "creationDate": date_time},
@@ -327,7 +349,7 @@ def _event_list(version: int) -> Model:
     if version == 1:
         # A transformation came with 1.1 and stands in an extension; so does what came later, unread by the 1.2 schema.
         late = Model(
-            parts=(Part("TransformationEvent", EVENTS[1]["TransformationEvent"]), Part("extension", ANYTHING)),
+            parts=(Part("TransformationEvent", EVENTS[1]["TransformationEvent"]), Part("extension", ELEMENTS)),
             choice=True,
         )
         events = tuple(part for part in events if part.name != "TransformationEvent")
@@ -349,7 +371,7 @@ def _query_body(version: int) -> Model:
                 ),
                 least=1,
             ),
-            Part("extension", ANYTHING),
+            Part("extension", ELEMENTS),
         ),
         any_other=True,
         # Widespread software writes subscriptionID first and leaves QueryResults without its namespace.
@@ -363,12 +385,12 @@ def _models() -> dict[str, tuple[int, Model]]:
     found: dict[str, tuple[int, Model]] = {}
     for version in (1, 2):
         body = Model(
-            parts=(Part("EventList", _event_list(version)), Part("extension", ANYTHING)),
+            parts=(Part("EventList", _event_list(version)), Part("extension", ELEMENTS)),
             any_other=True,
             any_attribute=True,
         )
         master = Model(
-            parts=(Part("VocabularyList", _VOCABULARY_LIST), Part("extension", ANYTHING)),
+            parts=(Part("VocabularyList", _VOCABULARY_LIST), Part("extension", ELEMENTS)),
             any_other=True,
             any_attribute=True,
         )

@@ -24,6 +24,8 @@ class Part:
     model: Model
     least: int = 0
     most: int | None = 1
+    #: Name of a part without which this one may not stand.
+    after: str | None = None
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Model:
     text: Callable[[str], None] | None = None
     any_other: bool = False
     anything: bool = False
+    element_only: bool = False
     at_least_one: bool = False
     choice: bool = False
     unordered: bool = False
@@ -104,8 +107,36 @@ boolean = pattern_check(r"true|false|0|1", "true or false")
 hex_binary = pattern_check(r"(?:[0-9a-fA-F]{2})*", "hexadecimal")
 action = words("ADD", "OBSERVE", "DELETE")
 
+#: A reference with a colon needs a scheme before it (RFC 3986, section 4.2); XML Schema asks little more of anyURI.
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
+_COLON_FIRST = re.compile(r"[^/?#]*?:")
+
+
+def any_uri(value: str) -> None:
+    value = value.strip()
+    if _COLON_FIRST.match(value) and not _SCHEME.match(value):
+        raise Violation(f"{shown(value)} is not a URI")
+
+
+#: Types that an extension element may give itself with xsi:type.
+_OWN_TYPES: dict[str, Callable[[str], None]] = {
+    "string": any_text,
+    "boolean": boolean,
+    "integer": integer,
+    "int": integer,
+    "long": integer,
+    "decimal": decimal,
+    "double": double,
+    "float": double,
+    "dateTime": date_time,
+    "anyURI": any_uri,
+}
+
 TEXT = Model(text=any_text)
+URI = Model(text=any_uri)
 ANYTHING = Model(anything=True, any_attribute=True)
+#: An extension whose elements the schema leaves open, but which holds no text of its own.
+ELEMENTS = Model(anything=True, element_only=True, any_attribute=True)
 
 
 def children(element: etree._Element) -> Iterator[etree._Element]:
@@ -119,15 +150,35 @@ def check(element: etree._Element, model: Model, depth: int = 0) -> None:
         raise Violation(f"nested deeper than {MAX_DEPTH} levels")
     _check_attributes(element, model)
     if model.anything:
+        if (own := _own_type(element)) is not None:
+            _check_attributes(element, TEXT)
+            _check_text(element, own)
+            return
+        if model.element_only:
+            _check_no_text(element)
+            if next(children(element), None) is None:
+                raise Violation("the extension is empty")
         for child in children(element):
             check(child, ANYTHING, depth + 1)
         return
     if model.text is not None:
         _check_text(element, model)
         return
+    _check_no_text(element)
+    _check_sequence(element, model, depth)
+
+
+def _own_type(element: etree._Element) -> Model | None:
+    """The model of an element that names a simple type of XML Schema as its own."""
+    prefix, colon, name = str(element.get(f"{XSI}type", "")).rpartition(":")
+    if not colon or element.nsmap.get(prefix) != "http://www.w3.org/2001/XMLSchema" or name not in _OWN_TYPES:
+        return None
+    return Model(text=_OWN_TYPES[name])
+
+
+def _check_no_text(element: etree._Element) -> None:
     if (element.text or "").strip() or any((child.tail or "").strip() for child in element):
         raise Violation("text has no place here")
-    _check_sequence(element, model, depth)
 
 
 def _check_attributes(element: etree._Element, model: Model) -> None:
@@ -186,6 +237,8 @@ def _check_sequence(element: etree._Element, model: Model, depth: int) -> None:
     for part, count in zip(model.parts, counts, strict=True):
         if count < part.least:
             raise Violation(f"element {part.name} is missing")
+        if count and part.after is not None and not counts[names[part.after]]:
+            raise Violation(f"element {part.name} needs {part.after} before it")
     if model.choice and sum(counts) + foreign != 1:
         raise Violation("exactly one element is expected")
     if model.at_least_one and not foreign:
