@@ -1,0 +1,56 @@
+-- Every price somebody looked for, from the feeds and from field visits, with the local day. One row per look, failed ones too.
+select
+    'price_observations' as relation,
+    row_key,
+    arrived_on,
+    observed_at,
+    cast(timezone($timezone, observed_at) as date) as day,
+    source_id,
+    channel,
+    platform,
+    shop_name,
+    seller_ref,
+    partner_id,
+    listing_url,
+    title,
+    sku,
+    surface,
+    price,
+    pack_quantity,
+    shipping,
+    coupon,
+    currency,
+    coalesce(tax_included, true) as tax_included,
+    region_code,
+    in_stock,
+    coalesce(capture_ok, true) as capture_ok
+from price_observations
+union all
+-- An inspector notes the price on the shelf for one unit, in the own currency of the brand, tax included.
+select
+    'inspections' as relation,
+    row_key,
+    arrived_on,
+    visited_at as observed_at,
+    cast(timezone($timezone, visited_at) as date) as day,
+    source_id,
+    'offline' as channel,
+    cast(null as varchar) as platform,
+    shop_ref as shop_name,
+    shop_ref as seller_ref,
+    partner_id,
+    cast(null as varchar) as listing_url,
+    cast(null as varchar) as title,
+    sku,
+    'shelf' as surface,
+    price,
+    cast(1 as decimal(18, 4)) as pack_quantity,
+    cast(null as decimal(18, 4)) as shipping,
+    cast(null as decimal(18, 4)) as coupon,
+    $currency as currency,
+    true as tax_included,
+    region_code,
+    cast(null as boolean) as in_stock,
+    true as capture_ok
+from inspections
+where kind = 'price'
