@@ -17,7 +17,7 @@ from sqlglot.errors import SqlglotError
 MAX_LENGTH = 4_000
 
 #: Node types that reach beyond one row's values.
-_FORBIDDEN: tuple[type[exp.Expression], ...] = (
+_FORBIDDEN: tuple[type, ...] = (
     exp.Query,
     exp.Subquery,
     exp.Table,

@@ -270,14 +270,18 @@ def judge(statistics: Statistics, expect: Expect | None, night_end: dt.datetime)
         reasons.append({"reason": "too_many_rows", "message": f"{rows} rows; expected at most {high}"})
     share = 100 * statistics.quarantined / rows if rows else 0.0
     if expect.quarantine_pct is not None and share > expect.quarantine_pct:
-        text = f"{statistics.quarantined} of {rows} rows quarantined ({share:.2f} %); expected at most {expect.quarantine_pct:g} %"
+        text = (
+            f"{statistics.quarantined} of {rows} rows quarantined ({share:.2f} %); at most {expect.quarantine_pct:g} %"
+        )
         reasons.append({"reason": "too_many_quarantined", "message": text})
     elif rows and statistics.quarantined == rows:
         reasons.append({"reason": "too_many_quarantined", "message": f"all {rows} rows quarantined"})
     if expect.max_age_days is not None and statistics.newest is not None:
         age = night_end - statistics.newest
         if age > dt.timedelta(days=expect.max_age_days):
-            text = f"newest event is of {statistics.newest.isoformat()}, {age.days} days old; expected {expect.max_age_days} at most"
+            text = (
+                f"newest event of {statistics.newest.isoformat()} is {age.days} days old; at most {expect.max_age_days}"
+            )
             reasons.append({"reason": "stale", "message": text})
     return Verdict("held" if reasons else "passed", tuple(reasons))
 

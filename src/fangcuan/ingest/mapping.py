@@ -7,7 +7,6 @@ values, and text is parsed into the contract's types. What cannot be parsed is a
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +18,8 @@ import pyarrow.compute as pc
 from fangcuan.core.contract import DUCKDB_TYPES, Column, Relation
 from fangcuan.ingest.base import POSITION, PROBLEMS, Refused
 from fangcuan.ingest.expressions import check, quote
-from fangcuan.ingest.parsing import EXPECTED, parse
+from fangcuan.ingest.parsing import EXPECTED, localise, parse
+from fangcuan.ingest.sandbox import query
 from fangcuan.ingest.source import FeedSpec
 
 VALUE_LIMIT = 200
@@ -63,7 +63,9 @@ class MappedChunk:
 class Mapper:
     """Maps the chunks of one document. Not shared between threads."""
 
-    def __init__(self, relation: Relation, feed: FeedSpec, settings_timezone: str | None = None, *, memory: str = "2GB"):
+    def __init__(
+        self, relation: Relation, feed: FeedSpec, settings_timezone: str | None = None, *, memory: str = "2GB"
+    ):
         self._relation = relation
         self._feed = feed
         self._zone = feed.timezone or settings_timezone
@@ -130,24 +132,20 @@ class Mapper:
 
     # ----------------------------------------------------------------------------------------------- the source's own SQL
 
-    def _query(self, tables: Mapping[str, pa.Table], sql: str) -> pa.Table:
-        connection = _connection(self._memory)
-        try:
-            for name, table in tables.items():
-                connection.register(name, table)
-            return connection.sql(sql).to_arrow_table()
-        finally:
-            for name in tables:
-                connection.unregister(name)
-
     def _filtered(self, chunk: pa.Table) -> pa.Table:
         try:
-            found = self._query({"_raw": chunk}, f"select coalesce((\n{self._feed.where}\n)::boolean, false) as keep from _raw")
+            found = query(
+                self._memory,
+                {"_raw": chunk},
+                f"select coalesce((\n{self._feed.where}\n)::boolean, false) as keep from _raw",
+            )
         except duckdb.Error as error:
             raise Refused("mapping_failed", f"where: {_first_line(error)}") from error
         return chunk.filter(found.column("keep"))
 
-    def _evaluated(self, chunk: pa.Table, plan: Mapping[str, str]) -> tuple[dict[str, pa.ChunkedArray], dict[str, pa.Array]]:
+    def _evaluated(
+        self, chunk: pa.Table, plan: Mapping[str, str]
+    ) -> tuple[dict[str, pa.ChunkedArray], dict[str, pa.Array]]:
         """Values of every planned column, and for columns whose expression failed which rows made it fail."""
         simple = {name for name, expression in plan.items() if expression == quote(name)}
         given = {name: chunk.column(name) for name in simple}
@@ -156,7 +154,7 @@ class Mapper:
         if computed:
             selected = ", ".join(f"(\n{expression}\n) as {quote(name)}" for name, expression in computed.items())
             try:
-                found = self._query({"_raw": chunk}, f"select {selected} from _raw")
+                found = query(self._memory, {"_raw": chunk}, f"select {selected} from _raw")
                 given |= {name: found.column(name) for name in computed}
             except duckdb.Error:
                 for name, expression in computed.items():
@@ -168,11 +166,11 @@ class Mapper:
     def _one_by_one(self, chunk: pa.Table, name: str, expression: str) -> tuple[pa.ChunkedArray, pa.Array | None]:
         """One column whose expression may fail on some rows: those become problems, the rest keep their value."""
         try:
-            return self._query({"_raw": chunk}, f"select (\n{expression}\n) as v from _raw").column("v"), None
+            return query(self._memory, {"_raw": chunk}, f"select (\n{expression}\n) as v from _raw").column("v"), None
         except duckdb.Error as error:
             first = error
         try:
-            values = self._query({"_raw": chunk}, f"select try((\n{expression}\n)) as v from _raw").column("v")
+            values = query(self._memory, {"_raw": chunk}, f"select try((\n{expression}\n)) as v from _raw").column("v")
         except duckdb.Error:
             raise Refused("mapping_failed", f"{name}: {_first_line(first)}", column=name) from first
         # try() gives null where the expression fails, and also where it is rightly null; only rows it read
@@ -191,49 +189,71 @@ class Mapper:
     def _parsed(self, given: dict[str, pa.ChunkedArray], chunk: pa.Table) -> tuple[pa.Table, pa.Table]:
         """The typed table, and the values it was parsed from."""
         target = arrow_schema(self._relation)
-        rows = chunk.num_rows
         ready: dict[str, pa.ChunkedArray] = {}
         sources: dict[str, pa.ChunkedArray] = {}
-        expressions: list[str] = []
-        types: dict[str, str] = {}
         for column in self._relation.columns:
             values = given.get(column.name)
             if values is None:
                 continue
-            if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-                values = _trimmed(values)
-            if values.type == target.field(column.name).type and column.kind not in ("text", "json", "double"):
-                ready[column.name] = values
-                if column.name + "_offset" in self._relation and column.name + "_offset" not in given:
-                    ready[column.name + "_offset"] = _constant("+00:00", pc.is_valid(values))
-            elif column.kind == "text" and _is_clean(values):
+            values = _trimmed(values) if _is_text(values) else values
+            if column.kind == "text" and _is_text(values) and not pc.any(pc.match_substring(values, "\0")).as_py():
                 ready[column.name] = pc.cast(values, pa.string())
+            elif column.kind not in ("text", "json", "double") and values.type == target.field(column.name).type:
+                ready[column.name] = values
             else:
                 sources[column.name] = values
-                types[column.name] = _duckdb_type(values.type)
-        for name in sources:
-            parsed = parse(self._relation[name], quote(name), types[name], self._zone)
-            expressions.append(f"{parsed.value} as {quote(name)}")
-            offset = name + "_offset"
-            if parsed.offset is not None and offset in self._relation and offset not in given:
-                expressions.append(f"{parsed.offset} as {quote(offset)}")
-        source_table = pa.table(sources) if sources else pa.table({"_none": pa.nulls(rows)})
-        if expressions:
-            try:
-                found = self._query({"_given": source_table}, f"select {', '.join(expressions)} from _given")
-            except duckdb.Error as error:
-                raise Refused("mapping_failed", f"cannot be parsed: {_first_line(error)}") from error
-            ready |= {name: found.column(name) for name in found.column_names}
+        source_table = pa.table(sources) if sources else pa.table({"_none": pa.nulls(chunk.num_rows)})
+        if sources:
+            ready |= self._parsed_texts(source_table)
+        for name, main in self._offsets.items():
+            if name not in given and name not in ready and main in ready:
+                ready[name] = _constant("+00:00", pc.is_valid(ready[main]))
         columns = []
         for column in self._relation.columns:
             values = ready.get(column.name)
             kind = target.field(column.name).type
-            values = pa.chunked_array([pa.nulls(rows, kind)]) if values is None else pc.cast(values, kind)
+            values = pa.chunked_array([pa.nulls(chunk.num_rows, kind)]) if values is None else pc.cast(values, kind)
             columns.append(self._defaulted(column, values, given.get(column.name), ready))
         return pa.table(columns, schema=target), source_table
 
+    def _parsed_texts(self, sources: pa.Table) -> dict[str, pa.ChunkedArray]:
+        """Columns that need parsing, with the offsets of their times."""
+        plans = {
+            name: parse(self._relation[name], quote(name), _duckdb_type(sources.schema.field(name).type))
+            for name in sources.column_names
+        }
+        selected: dict[str, str] = {}
+        for name, plan in plans.items():
+            selected[name] = plan.value
+            if plan.offset is not None and name + "_offset" in self._relation and name + "_offset" not in plans:
+                selected[name + "_offset"] = plan.offset
+            if plan.local is not None and self._zone is not None:
+                selected[name + " local"] = plan.local
+        try:
+            found = query(
+                self._memory,
+                {"_given": sources},
+                f"select {', '.join(f'{sql} as {quote(name)}' for name, sql in selected.items())} from _given",
+            )
+        except duckdb.Error as error:
+            raise Refused("mapping_failed", f"cannot be parsed: {_first_line(error)}") from error
+        ready = {name: found.column(name) for name in selected}
+        for name in plans:
+            local = ready.pop(name + " local", None)
+            if local is None or local.null_count == len(local):
+                continue
+            moments, offsets = localise(local, str(self._zone))
+            ready[name] = pc.coalesce(ready[name], moments)
+            if name + "_offset" in selected:
+                ready[name + "_offset"] = pc.coalesce(ready[name + "_offset"], offsets)
+        return ready
+
     def _defaulted(
-        self, column: Column, values: pa.ChunkedArray, given: pa.ChunkedArray | None, ready: Mapping[str, pa.ChunkedArray]
+        self,
+        column: Column,
+        values: pa.ChunkedArray,
+        given: pa.ChunkedArray | None,
+        ready: Mapping[str, pa.ChunkedArray],
     ) -> pa.ChunkedArray:
         """Absent values replaced by the contract's default; a value that could not be parsed is not absent."""
         if column.default is None and not (self._relation.name == "trace_events" and column.name == "item_role"):
@@ -241,7 +261,7 @@ class Mapper:
         if given is None:
             absent = pc.is_null(values)
         else:
-            given = _trimmed(given) if pa.types.is_string(given.type) else given
+            given = _trimmed(given) if _is_text(given) else given
             absent = pc.is_null(given)
         if not pc.any(absent).as_py():
             return values
@@ -307,7 +327,9 @@ class Mapper:
     @cached_property
     def schema(self) -> pa.Schema:
         """Schema of `MappedChunk.table`."""
-        return arrow_schema(self._relation).append(pa.field(POSITION, pa.string())).append(pa.field(PROBLEMS, pa.string()))
+        return (
+            arrow_schema(self._relation).append(pa.field(POSITION, pa.string())).append(pa.field(PROBLEMS, pa.string()))
+        )
 
 
 def _missing(column: str, message: str) -> Refused:
@@ -345,16 +367,13 @@ def _trimmed(values: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(empty, pa.scalar(None, values.type), values) if pc.any(empty).as_py() else values
 
 
-def _is_clean(values: pa.ChunkedArray) -> bool:
-    """Whether every value is text that may stay as it is."""
-    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
-        return False
-    return not pc.any(pc.match_substring(values, "\0")).as_py()
+def _is_text(values: pa.ChunkedArray) -> bool:
+    return pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
 
 
 def _looked_up(values: pa.ChunkedArray, pairs: Mapping[str, str]) -> pa.ChunkedArray:
     """Values with those in `pairs` replaced."""
-    if not pairs or not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+    if not pairs or not _is_text(values):
         return values
     values = pc.cast(_trimmed(values), pa.string())
     at = pc.index_in(values, value_set=pa.array(list(pairs), pa.string()))
@@ -373,25 +392,3 @@ def _duckdb_type(kind: pa.DataType) -> str:
     if pa.types.is_date(kind):
         return "DATE"
     return "BOOLEAN" if pa.types.is_boolean(kind) else "BIGINT" if pa.types.is_integer(kind) else str(kind).upper()
-
-
-_local = threading.local()
-
-
-def _connection(memory: str) -> duckdb.DuckDBPyConnection:
-    """This thread's DuckDB without files, network, extensions or settings that can be changed."""
-    connection: duckdb.DuckDBPyConnection | None = getattr(_local, "connection", None)
-    if connection is None:
-        config = {
-            "enable_external_access": "false",
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-            "memory_limit": memory,
-            "threads": "2",
-        }
-        connection = duckdb.connect(":memory:", config=config)
-        connection.execute("set TimeZone = 'UTC'")
-        connection.execute("set preserve_insertion_order = true")
-        connection.execute("set lock_configuration = true")
-        _local.connection = connection
-    return connection

@@ -5,7 +5,12 @@ Nothing is guessed: a value that is not written as expected is a problem of its 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import datetime as dt
+import zoneinfo
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from fangcuan.core.contract import DUCKDB_TYPES, Column, Kind
 
@@ -24,30 +29,30 @@ EXPECTED: dict[Kind, str] = {
 _TRUE = "'true', '1', 'yes', '是'"
 _FALSE = "'false', '0', 'no', '否'"
 
-_DATE = r"\d{4}-\d{2}-\d{2}"
+#: Years 1900 to 9999: a date outside them is a slip of the pen.
+_DATE = r"(19|[2-9]\d)\d{2}-\d{2}-\d{2}"
 _CLOCK = r"\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?"
 _ZONE = r"(Z|z|[+-]\d{2}(:?\d{2})?)"
-_ZONED = f"^{_DATE}[T ]{_CLOCK} ?{_ZONE}$"
-_LOCAL = f"^{_DATE}[T ]{_CLOCK}$"
+_ZONED = f"{_DATE}[T ]{_CLOCK} ?{_ZONE}"
+_LOCAL = f"{_DATE}[T ]{_CLOCK}"
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """SQL of a value and, for times, of its zone offset (`+08:00`)."""
+    """SQL of a value; for times also of the offset the source wrote (`+08:00`) and of the local time where it wrote none,
+    which `localise` turns into a moment."""
 
     value: str
     offset: str | None = None
+    local: str | None = None
 
 
-def parse(column: Column, source: str, source_type: str, zone: str | None) -> Parsed:
-    """SQL that turns `source` (SQL of DuckDB type `source_type`) into the type of `column`, null where it cannot.
-
-    `zone` is the IANA zone of times written without one; None makes such times problems.
-    """
+def parse(column: Column, source: str, source_type: str) -> Parsed:
+    """SQL that turns `source` (SQL of DuckDB type `source_type`) into the type of `column`, null where it cannot."""
     kind, target = column.kind, DUCKDB_TYPES[column.kind]
     base = source_type.split("(", 1)[0].upper()
     if kind == "timestamp":
-        return _timestamp(source, base, zone)
+        return _timestamp(source, base)
     if base == "VARCHAR":
         return Parsed(_from_text(kind, source, target))
     if kind in ("text", "json"):
@@ -56,7 +61,9 @@ def parse(column: Column, source: str, source_type: str, zone: str | None) -> Pa
         # Casting to fewer decimals rounds; a number that does not come back unchanged is a problem.
         return Parsed(f"case when try_cast({source} as {target}) = {source} then try_cast({source} as {target}) end")
     if kind in ("integer", "boolean") and base in ("FLOAT", "DOUBLE", "DECIMAL"):
-        return Parsed(f"case when try_cast({source} as bigint) = {source} then try_cast(try_cast({source} as bigint) as {target}) end")
+        return Parsed(
+            f"case when try_cast({source} as bigint) = {source} then try_cast(try_cast({source} as bigint) as {target}) end"
+        )
     if kind == "double":
         return Parsed(f"case when isfinite(try_cast({source} as double)) then try_cast({source} as double) end")
     if kind == "date" and base.startswith("TIMESTAMP"):
@@ -87,51 +94,65 @@ def _from_text(kind: Kind, source: str, target: str) -> str:
     )
 
 
-def _timestamp(source: str, base: str, zone: str | None) -> Parsed:
+def _timestamp(source: str, base: str) -> Parsed:
     if base == "TIMESTAMP WITH TIME ZONE":
         return Parsed(source, f"case when {source} is not null then '+00:00' end")
+    nothing = Parsed("null::timestamptz", "null::varchar")
     if base.startswith("TIMESTAMP"):
-        local = f"cast({source} as timestamp)"
-        value = _at_zone(local, zone) if zone else "null::timestamptz"
-        return Parsed(value, _offset(value, zone) if zone else "null::varchar")
+        return replace(nothing, local=f"cast({source} as timestamp)")
     if base != "VARCHAR":
-        return Parsed("null::timestamptz", "null::varchar")
+        return nothing
     text = f"replace({source}, ',', '.')"
-    zoned = f"try_cast({text} as timestamptz)"
     tail = f"regexp_extract({source}, '{_ZONE}$', 1)"
     # +0800 and +08 are written +08:00.
     shown = (
         f"case when {tail} in ('Z', 'z') then '+00:00' "
         f"else substring({tail}, 1, 3) || ':' || coalesce(nullif(replace(substring({tail}, 4), ':', ''), ''), '00') end"
     )
-    if zone is None:
-        is_zoned = f"regexp_full_match({source}, '{_ZONED[1:-1]}')"
-        return Parsed(f"case when {is_zoned} then {zoned} end", f"case when {is_zoned} then {shown} end")
-    local = f"try_cast({text} as timestamp)"
-    is_local = f"regexp_full_match({source}, '{_LOCAL[1:-1]}')"
-    is_zoned = f"regexp_full_match({source}, '{_ZONED[1:-1]}')"
-    at_zone = _at_zone(local, zone)
+    is_zoned = f"regexp_full_match({source}, '{_ZONED}')"
     return Parsed(
-        f"case when {is_zoned} then {zoned} when {is_local} then {at_zone} end",
-        f"case when {is_zoned} then {shown} when {is_local} then {_offset(at_zone, zone)} end",
+        f"case when {is_zoned} then try_cast({text} as timestamptz) end",
+        f"case when {is_zoned} then {shown} end",
+        f"case when regexp_full_match({source}, '{_LOCAL}') then try_cast({text} as timestamp) end",
     )
 
 
-def _at_zone(local: str, zone: str) -> str:
-    """The moment of a local time: null where clocks skip it, the earlier moment where it comes twice.
+def localise(local: pa.ChunkedArray, zone: str) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    """Moments (UTC microseconds) and zone offsets of local times in an IANA zone.
 
-    DuckDB moves a skipped time and takes the later of two, so both are told apart by going back to local time.
+    A local time that clocks skip has no moment and stays null; one that comes twice means the earlier moment. Times before
+    1900 are null.
     """
-    moment = f"timezone('{zone}', {local})"
-    candidates = [f"{moment} - interval {minutes} minute" for minutes in (120, 60, 30)]
-    earlier = " ".join(f"when timezone('{zone}', {moment_}) = {local} then {moment_}" for moment_ in candidates)
-    return f"case {earlier} when timezone('{zone}', {moment}) = {local} then {moment} end"
-
-
-def _offset(moment: str, zone: str) -> str:
-    minutes = f"date_diff('minute', timezone('UTC', {moment}), timezone('{zone}', {moment}))"
-    sign = f"case when {minutes} < 0 then '-' else '+' end"
+    early, modern = dt.datetime(1900, 1, 1), dt.datetime(1980, 1, 1)
+    local = pc.if_else(pc.less(local, pa.scalar(early, local.type)), pa.scalar(None, local.type), local)
+    lowest = pc.min(local).as_py()
+    # Since 1980 every zone changes its offset at a quarter of an hour.
+    unit = (15, "minute") if lowest is None or lowest >= modern else (1, "second")
+    steps = pc.floor_temporal(local, *unit).combine_chunks().dictionary_encode()
+    info = zoneinfo.ZoneInfo(zone)
+    offsets = [_offset_of(step, info) for step in steps.dictionary.to_pylist()]
+    shifts = pa.array([None if offset is None else offset * 1_000_000 for offset in offsets], pa.int64())
+    texts = pa.array([None if offset is None else _offset_text(offset) for offset in offsets], pa.string())
+    moments = pc.subtract(pc.cast(local, pa.int64()).combine_chunks(), shifts.take(steps.indices))
     return (
-        f"{sign} || lpad(cast(abs({minutes}) // 60 as varchar), 2, '0') || ':' "
-        f"|| lpad(cast(abs({minutes}) % 60 as varchar), 2, '0')"
+        pa.chunked_array([pc.cast(moments, pa.timestamp("us", "UTC"))]),
+        pa.chunked_array([texts.take(steps.indices)]),
     )
+
+
+def _offset_of(local: dt.datetime | None, zone: zoneinfo.ZoneInfo) -> int | None:
+    """Seconds east of UTC at a local time, the first of two; None where the time does not exist."""
+    if local is None:
+        return None
+    aware = local.replace(tzinfo=zone, fold=0)
+    try:
+        back = aware.astimezone(dt.UTC).astimezone(zone)
+    except OverflowError:
+        return None
+    shift = aware.utcoffset()
+    return int(shift.total_seconds()) if shift is not None and back.replace(tzinfo=None) == local else None
+
+
+def _offset_text(seconds: int) -> str:
+    hours, minutes = divmod(abs(seconds) // 60, 60)
+    return f"{'-' if seconds < 0 else '+'}{hours:02d}:{minutes:02d}"

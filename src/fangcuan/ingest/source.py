@@ -1,7 +1,7 @@
 """`pipelines/<id>/source.yml`: where a source's data comes from and how it becomes contract rows.
 
-`load_source` returns a SourceSpec that is valid by construction, or raises ContentError with every complaint, each with its
-line. A source may feed several relations; docs/sources.md explains every key.
+`load_source` returns a SourceSpec that is valid by construction, or raises ContentError with every complaint, each
+with its line. A source may feed several relations; docs/sources.md explains every key.
 """
 
 from __future__ import annotations
@@ -115,8 +115,8 @@ class Expect(_Strict):
 class FeedSpec(_Strict):
     """How raw rows of a source become rows of one relation.
 
-    `map` gives a DuckDB expression per contract column; without `map`, or with `identity: true`, a raw column of a contract
-    column's own name maps itself. `lookups` replaces dirty values by canonical ones after the expression.
+    `map` gives a DuckDB expression per contract column; without `map`, or with `identity: true`, a raw column of a
+    contract column's own name maps itself. `lookups` replaces dirty values by canonical ones after the expression.
     """
 
     relation: str
@@ -190,7 +190,17 @@ def load_source(folder: Path, variables: Mapping[str, str] | None = None) -> Sou
         found.append(
             (("id",), f"{data['id']!r} is not the name of its folder {folder.resolve().name!r}; make them equal")
         )
+    fed: dict[str, int] = {}
     for position, feed in _items(data.get("feeds")):
+        name = feed.get("relation") if isinstance(feed, dict) else None
+        if isinstance(name, str) and fed.setdefault(name, position) != position:
+            # A batch is known by document, source and relation: a second feed of the same would pass for a repeat.
+            found.append(
+                (
+                    ("feeds", position, "relation"),
+                    f"{name} is already fed by feed {fed[name] + 1}; make one feed of them",
+                )
+            )
         found.extend((("feeds", position, *where), message) for where, message in _feed_problems(feed))
     problems = [Problem(path, line_of(lines, where), f"{_dotted(where)}: {message}") for where, message in found]
     options: ConnectorSpec | None = None
@@ -287,7 +297,8 @@ def _with_lookup_files(data: dict[str, Any], folder: Path, found: list[tuple[Key
 
 
 def read_lookup(folder: Path, name: str) -> dict[str, str]:
-    """Pairs of a lookup file: UTF-8 CSV with the header `value,canonical`, inside the source's folder. Raises ValueError."""
+    """Pairs of a lookup file: UTF-8 CSV with the header `value,canonical`, inside the source's folder. Raises
+    ValueError."""
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise ValueError(f"{name!r} lies outside the source's folder; put the file beside {FILE_NAME}")

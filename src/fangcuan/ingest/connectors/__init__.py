@@ -1,7 +1,7 @@
 """Connectors: one kind, one module of this package, named after the kind.
 
-A module holds one class with `kind`, `Options`, `fetch` and `read` (see `fangcuan.ingest.base.Connector`). Adding a kind is adding
-a module; nothing is registered anywhere else. Modules are imported when their kind is used.
+A module holds one class with `kind`, `Options`, `fetch` and `read` (see `fangcuan.ingest.base.Connector`). Adding a kind is
+adding a module; nothing is registered anywhere else. Modules are imported when their kind is used.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def open_bounded(path: Path, name: str, limit: int, *, quote: bytes = b"", refus
         stream: BinaryIO = path.open("rb")
         if name.lower().endswith(".gz"):
             limit = min(limit, max(RATIO_FLOOR, path.stat().st_size * MAX_RATIO))
-            stream = gzip.open(stream, "rb")  # type: ignore[assignment]
+            stream = gzip.GzipFile(fileobj=stream)  # type: ignore[assignment]
     except OSError as error:
         raise Refused("unreadable", f"cannot be opened ({error.strerror})") from error
     return BoundedReader(stream, limit, quote=quote, refuse_nul=refuse_nul)

@@ -138,7 +138,7 @@ def _sheet_chunks(rows: Any, names: list[str], title: str, header_row: int, chun
         extra = [cell for cell in row[len(names) :] if cell.value is not None]
         if all(cell.value is None for cell in cells) and not extra:
             continue
-        found = [
+        found: list[dict[str, str | None]] = [
             {"reason": "spreadsheet_error", "column": name, "value": str(cell.value), "expected": "a value"}
             for name, cell in zip(names, cells, strict=False)
             if getattr(cell, "data_type", None) == "e"

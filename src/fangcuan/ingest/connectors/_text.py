@@ -268,7 +268,7 @@ def read_jsonl(
             text = _decoded(line, encoding, number)
             if not text.strip():
                 continue
-            rows.append(_json_row(text, number))
+            rows.append(_json_row(text, number, complete=line.endswith(b"\n")))
             numbers.append(number)
             size += len(line)
             if len(rows) >= chunk_rows or size >= CHUNK_BYTES:
@@ -303,11 +303,12 @@ def parse_json(text: str) -> Any:
         raise ValueError("nested too deeply") from error
 
 
-def _json_row(text: str, number: int) -> dict[str, str | None]:
+def _json_row(text: str, number: int, *, complete: bool) -> dict[str, str | None]:
     try:
         value = parse_json(text)
     except ValueError as error:
-        raise Refused("unreadable", f"not JSON: {error}", position=f"line {number}") from error
+        reason = "unreadable" if complete else "truncated"
+        raise Refused(reason, f"not JSON: {error}", position=f"line {number}") from error
     if not isinstance(value, dict):
         raise Refused("unreadable", "expected a JSON object", position=f"line {number}")
     return {key: json_cell(item) for key, item in value.items()}
