@@ -128,8 +128,10 @@ def pack(spec: WorldSpec, geo: Geography, net: Network, plan: Plan, lines: pd.Da
         cartons[name] = np.repeat(lines[name].to_numpy(), counts)
     cartons["ordered_for"] = np.repeat(lines["scheme"].to_numpy(), counts)
     cartons = cartons.sort_values(["root", "sku", "day", "line"], kind="stable").reset_index(drop=True)
-    group = cartons.groupby(["root", "sku"], sort=False).cumcount().to_numpy() // CARTONS_PER_PALLET
-    key = pd.MultiIndex.from_arrays([cartons["root"], cartons["sku"], group])
+    # A pallet is what a distributor needs of a product for a fortnight at most.
+    cartons["fortnight"] = cartons["day"] // 14
+    group = cartons.groupby(["root", "sku", "fortnight"], sort=False).cumcount().to_numpy() // CARTONS_PER_PALLET
+    key = pd.MultiIndex.from_arrays([cartons["root"], cartons["sku"], cartons.pop("fortnight"), group])
     pallet = pd.factorize(key)[0]
     first = pd.Series(cartons["day"].to_numpy()).groupby(pallet).min().to_numpy()
     ship1_day = first - rng.integers(3, 10, len(first))

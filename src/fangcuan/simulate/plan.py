@@ -145,9 +145,11 @@ class _Planner:
 
     def _window(self) -> tuple[int, int]:
         start, end = day_number(self.spec.start), day_number(self.spec.end)
-        first = start - int(self.rng.integers(8, 26))
+        # Consumers scan weeks after the goods leave, so schemes of a short world begin well before its first night.
+        earlier = max(0, int((30 - self.spec.nights) * 0.6))
+        first = start - int(self.rng.integers(8, 26)) - earlier
         first = max(first, day_number(self.spec.trace_start) + 8)
-        return first, min(first + int(self.rng.integers(22, 41)), end - 2)
+        return first, min(first + int(self.rng.integers(22, 41)) - earlier, end - 2)
 
     def _culprit(self) -> int:
         """The next unused dealer; when all are used, one of them again."""

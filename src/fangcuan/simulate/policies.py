@@ -74,6 +74,7 @@ def make(spec: WorldSpec, geo: Geography, net: Network) -> Policies:
                 price=dear.list_price,
                 channel="offline",
                 region=code,
+                surface="shelf",
                 tolerance=2,
             )
         )

@@ -202,9 +202,11 @@ def _weekly(spec: WorldSpec, net: Network, plan: Plan, movements: pd.DataFrame) 
     for scheme in plan.of("grey_inflow"):
         _grey(spec, net, scheme, grey, partners, monday, len(sundays))
     active = arrived.sum(axis=2) > 0
-    noise = np.rint(sold * rng.normal(0, 0.015, sold.shape))
+    # Nobody books perfectly: breakage and tastings make a small bias of each partner's own, counting adds noise.
+    habit = rng.normal(0, 0.01, len(partners))[:, None, None]
+    noise = np.rint(sold * (habit + rng.normal(0, 0.04, sold.shape)) + rng.uniform(-0.5, 0.5, sold.shape))
     reported = np.maximum(sold + grey + noise, 0)
-    counted = np.maximum(np.rint(stock * (1 + rng.normal(0, 0.008, stock.shape))), 0)
+    counted = np.maximum(np.rint(stock * (1 + rng.normal(0, 0.015, stock.shape))), 0)
     at_partner, at_sku, at_week = np.nonzero(np.broadcast_to(active[:, :, None], sold.shape))
     parts = []
     for flow, values, prefix in (("sell_out", reported, "SO"), ("stock", counted, "ST")):

@@ -78,7 +78,7 @@ class WorldSpec:
     retailers_per_dealer: int = 2
     marketplace_sellers: int = 20
     products: int = 8
-    cartons_per_dealer_week: float = 7.7
+    cartons_per_dealer_week: float = 7.2
     trace_history_days: int = 60
     sales_history_days: int = 182
     scan_coverage: float = 0.30
@@ -97,7 +97,7 @@ class WorldSpec:
             ("nights", 1, 2000),
             ("provinces", 2, 12),
             ("dealers", 4, 5000),
-            ("products", 2, 8),
+            ("products", 4, 8),
             ("scan_coverage", 0.0, 1.0),
             ("leakage", 0.0, 0.5),
             ("late_share", 0.0, 0.5),
