@@ -127,7 +127,7 @@ tests: []
 """
 
 
-def make_place(root: Path) -> Place:
+def new_place(root: Path) -> Place:
     place = Place(root)
     names = []
     for name, text in MASTERS.items():
@@ -164,8 +164,13 @@ def _source(place: Place, key: str, relation: str, options: dict[str, Any], sche
 
 
 @pytest.fixture
+def make_place() -> Callable[[Path], Place]:
+    return new_place
+
+
+@pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    made = make_place(tmp_path)
+    made = new_place(tmp_path / "place")
     for name, value in made.env.items():
         monkeypatch.setenv(name, value)
     return made

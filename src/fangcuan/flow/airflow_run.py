@@ -81,8 +81,8 @@ class Api:
     def close(self) -> None:
         self._client.close()
 
-    def healthy(self) -> bool:
-        """True when scheduler and DAG processor have a heartbeat."""
+    def healthy(self, parts: Iterable[str]) -> bool:
+        """True when these components have a heartbeat."""
         try:
             answer = self._client.get("/api/v2/monitor/health", timeout=5)
         except httpx.HTTPError:
@@ -90,7 +90,7 @@ class Api:
         if answer.status_code != 200:
             return False
         state = answer.json()
-        return all((state.get(part) or {}).get("status") == "healthy" for part in ("scheduler", "dag_processor"))
+        return all((state.get(part) or {}).get("status") == "healthy" for part in parts)
 
     def login(self) -> None:
         answer = self._client.post("/auth/token", json={"username": ADMIN, "password": self._home.password})
@@ -112,9 +112,6 @@ class Api:
     def import_errors(self) -> list[str]:
         errors = self.call("GET", "/importErrors")["import_errors"]
         return [f"{error['filename']}: {error['stack_trace']}" for error in errors]
-
-    def unpause(self, dag_id: str) -> None:
-        self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
 
     def ensure_pools(self) -> None:
         """Create the pools the DAG files name, as far as they are missing."""
@@ -177,7 +174,8 @@ class Standalone:
         (self.home.path / "logs").mkdir(exist_ok=True)
         for name in self.components:
             self.start(name)
-        self.wait_for(self.api.healthy, "Airflow to start", timeout=180)
+        parts = [name.replace("-", "_") for name in self.components if name != "api-server"]
+        self.wait_for(lambda: self.api.healthy(parts), "Airflow to start", timeout=180)
         self.api.login()
         self.wait_for(self._parsed, "the DAG files to be parsed", timeout=120)
 
@@ -257,6 +255,11 @@ class Standalone:
 
         return str(self.wait_for(started, f"the asset of night {night} to start {NIGHT}", timeout))
 
+    def unpause(self, *dag_ids: str) -> None:
+        """Let the scheduler run these DAGs."""
+        for dag_id in dag_ids:
+            self.api.call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
+
     def run_night(self, night: str) -> NightOutcome:
         """Pull and judge one night through the asset."""
         began = time.monotonic()
@@ -265,38 +268,37 @@ class Standalone:
         check = self.wait_run(NIGHT, self.wait_night(night, before))
         return NightOutcome(night, pull, check, time.monotonic() - began)
 
+    def kill(self, name: str) -> None:
+        """Kill a component and the tasks it forked, as a machine that dies would."""
+        process = self.processes.pop(name)
+        _kill_sessions({process.pid})
+        process.wait()
+
     def stop(self, grace: float = 10) -> None:
         """Stop every component and whatever they forked. Running tasks get `grace` seconds."""
-        sessions = {process.pid for process in self.processes.values()}
         for process in self.processes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
         end = time.monotonic() + grace
         while time.monotonic() < end and any(process.poll() is None for process in self.processes.values()):
             time.sleep(0.1)
-        # Tasks get process groups of their own, but stay in the session of the component that forked them.
-        for pid in _of_sessions(sessions):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        _kill_sessions({process.pid for process in self.processes.values()})
         for process in self.processes.values():
             process.wait()
         self.processes.clear()
         self.api.close()
 
 
-def _of_sessions(sessions: set[int]) -> list[int]:
+def _kill_sessions(sessions: set[int]) -> None:
+    """Tasks get process groups of their own, but stay in the session of the component that forked them."""
     import psutil
 
-    found = []
     for process in psutil.process_iter():
         try:
             if os.getsid(process.pid) in sessions:
-                found.append(process.pid)
-        except (ProcessLookupError, PermissionError):
+                process.kill()
+        except (ProcessLookupError, PermissionError, psutil.Error):
             continue
-    return found
 
 
 def _die_with_parent() -> None:
@@ -315,8 +317,7 @@ def run_nights(
     outcomes: list[NightOutcome] = []
     with Standalone(home, preload=preload, say=say) as airflow:
         airflow.api.ensure_pools()
-        for dag_id in (PULL, NIGHT):
-            airflow.api.unpause(dag_id)
+        airflow.unpause(PULL, NIGHT)
         for night in nights:
             outcome = airflow.run_night(night)
             outcomes.append(outcome)
