@@ -16,6 +16,7 @@ from fangcuan.core.canonical import digest
 from fangcuan.core.failpoints import hit
 from fangcuan.core.finding import Finding
 from fangcuan.detect.decide import Decisions, decide
+from fangcuan.flow.approve import shadow_units
 from fangcuan.flow.installation import Installation
 from fangcuan.flow.night import NightFailed, evidence_of, findings_of, live_units, load_run, unit_results
 from fangcuan.store.catalogue import Run
@@ -30,8 +31,7 @@ def decide_run(installation: Installation, run_id: str) -> Decisions:
     left = [unit_id for unit_id in (*run.plan["facts"], *run.plan["units"]) if unit_id not in done]
     if left:
         raise NightFailed(f"units not run yet: {', '.join(left)}; detect them before deciding")
-    shadow = frozenset(key for key, unit in units.items() if unit.rule.status == "shadow")
-    return decide(findings_of(installation, run_id), frozenset(), shadow)
+    return decide(findings_of(installation, run_id), frozenset(), shadow_units(installation, units))
 
 
 def file_run(installation: Installation, run_id: str) -> dict[str, Any]:
@@ -56,6 +56,7 @@ def file_run(installation: Installation, run_id: str) -> dict[str, Any]:
                 "digest": finding.unit_digest,
                 "query": unit.rule.query if unit else None,
                 "parameters": unit.parameters if unit else {},
+                "explanation": unit.rule.explanation.model_dump() if unit and unit.rule.explanation else None,
             },
             "coverage": coverage.get(finding.unit_id, {}),
             "run": {"run_id": run_id, "night": run.night.isoformat()},
@@ -91,7 +92,7 @@ def file_run(installation: Installation, run_id: str) -> dict[str, Any]:
     }
     with write(installation.engine) as connection:
         connection.execute(
-            update(Run.__table__)
+            update(Run)
             .where(Run.run_id == run_id, Run.state == "open")
             .values(state="judged", counts=counts, judged_at=dt.datetime.now(dt.UTC))
         )

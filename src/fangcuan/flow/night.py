@@ -25,9 +25,9 @@ from fangcuan.detect.run import run_fact, run_unit
 from fangcuan.detect.sources import CatalogueRows
 from fangcuan.detect.sql import SqlRefused
 from fangcuan.detect.units import Unit, load_units
+from fangcuan.flow.configured import configured_relations
 from fangcuan.flow.coverage import coverage_id, night_coverage, unit_coverage
 from fangcuan.flow.installation import Installation
-from fangcuan.flow.configured import configured_relations
 from fangcuan.ingest.load import insert_new
 from fangcuan.store.catalogue import LakeFileRow, Run, UnitResult
 from fangcuan.store.database import read, write
@@ -239,7 +239,7 @@ class NightDetection:
                 .first()
             )
         # A failure is tried again; what was computed stands.
-        return None if row is None or row["state"] == "failed" else _result(row)
+        return None if row is None or row["state"] == "failed" else _result(dict(row))
 
     def _store(
         self,
@@ -269,7 +269,7 @@ class NightDetection:
         with write(self._installation.engine) as connection:
             if not insert_new(connection, UnitResult.__table__, [row]):
                 connection.execute(
-                    update(UnitResult.__table__)
+                    update(UnitResult)
                     .where(
                         UnitResult.run_id == row["run_id"], UnitResult.unit_id == unit.id, UnitResult.state == "failed"
                     )

@@ -15,8 +15,8 @@ from fangcuan.core.contract import Relation
 from fangcuan.core.failpoints import hit
 from fangcuan.core.masters import MASTERS
 from fangcuan.detect.relations import night_end
-from fangcuan.flow.installation import Installation
 from fangcuan.flow.configured import sources, world_sources
+from fangcuan.flow.installation import Installation
 from fangcuan.ingest import connectors, secrets
 from fangcuan.ingest.base import FetchContext, SourceUnavailable
 from fangcuan.ingest.batch import load_document
@@ -59,7 +59,7 @@ def pull_source(
     receipts: list[BatchReceipt] = []
     unavailable: str | None = None
     watermark = _state(installation, spec.id)
-    first_open = _first_open_night(installation)
+    first_open = first_open_night(installation)
     context = FetchContext(
         source_id=spec.id,
         night=night,
@@ -132,7 +132,7 @@ def _state(installation: Installation, source_id: str) -> dict[str, Any]:
     return dict(row[0]) if row else {}
 
 
-def _first_open_night(installation: Installation) -> dt.date | None:
+def first_open_night(installation: Installation) -> dt.date | None:
     """The night after the last judged one, None before any was judged."""
     with read(installation.engine) as connection:
         last = connection.execute(select(func.max(Run.night)).where(Run.state == "judged")).scalar_one_or_none()

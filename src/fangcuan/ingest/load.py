@@ -69,7 +69,7 @@ def receipt_id(source_id: str, relation: str, document: RawDocument) -> str:
 def known_receipt(engine: Engine, identity: str) -> Mapping[str, Any] | None:
     with read(engine) as connection:
         row = connection.execute(select(Receipt.__table__).where(Receipt.receipt_id == identity)).mappings().first()
-    return row
+    return dict(row) if row else None
 
 
 def earlier_load(engine: Engine, source_id: str, relation: str, document: RawDocument) -> Mapping[str, Any] | None:
@@ -81,7 +81,8 @@ def earlier_load(engine: Engine, source_id: str, relation: str, document: RawDoc
         Receipt.state == "loaded",
     )
     with read(engine) as connection:
-        return connection.execute(statement).mappings().first()
+        row = connection.execute(statement).mappings().first()
+    return dict(row) if row else None
 
 
 def insert_new(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> int:
@@ -126,10 +127,10 @@ class Loader:
                 "state": "open",
                 "replayed_by": None,
             }
-            connection.execute(insert(Quarantine.__table__), [row])
+            connection.execute(insert(Quarantine), [row])
         if receipt.replays:
             connection.execute(
-                update(Quarantine.__table__)
+                update(Quarantine)
                 .where(Quarantine.receipt_id == receipt.replays)
                 .values(state="replayed", replayed_by=receipt.receipt_id)
             )
@@ -165,7 +166,7 @@ class Loader:
                     continue
                 if self._write_receipt(connection, done, quarantine) and files:
                     connection.execute(
-                        insert(LakeFileRow.__table__),
+                        insert(LakeFileRow),
                         [{**vars(f), "receipt_id": receipt.receipt_id} for f in files],
                     )
                 hit("load.before_commit")
@@ -181,7 +182,7 @@ class Loader:
 
     def _bump(self, connection: Connection, relation: Relation, version: int) -> bool:
         changed = connection.execute(
-            update(LoadHead.__table__)
+            update(LoadHead)
             .where(LoadHead.relation == relation.name, LoadHead.version == version)
             .values(version=version + 1)
         )
@@ -268,12 +269,13 @@ class Loader:
         latest: dict[str, tuple[Any, str]] = {}
         known_digests: set[str] = set()
         columns = [table.c[name] for name in content]
-        for row in connection.execute(select(table.c.business_key, table.c.recorded_at, table.c.row_digest, *columns)):
-            said = digest(dict(zip(content, row[3:], strict=True)))
-            known_digests.add(row.row_digest)
-            moment = row.recorded_at or dt.datetime.min.replace(tzinfo=dt.UTC)
-            if row.business_key not in latest or moment >= latest[row.business_key][0]:
-                latest[row.business_key] = (moment, said)
+        known = connection.execute(select(table.c.business_key, table.c.recorded_at, table.c.row_digest, *columns))
+        for business_key, recorded, row_digest, *values in known:
+            said = digest(dict(zip(content, values, strict=True)))
+            known_digests.add(row_digest)
+            moment = recorded or dt.datetime.min.replace(tzinfo=dt.UTC)
+            if business_key not in latest or moment >= latest[business_key][0]:
+                latest[business_key] = (moment, said)
         arrived = dt.datetime.combine(receipt.document.arrived_on, dt.time(), self.settings.zone).astimezone(dt.UTC)
         prepared: dict[str, dict[str, Any]] = {}
         for row in rows:

@@ -6,7 +6,7 @@ import gzip
 import io
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from fangcuan.ingest.base import Refused
 
@@ -78,10 +78,11 @@ class BoundedReader(io.RawIOBase):
 def open_bounded(path: Path, name: str, limit: int, *, quote: bytes = b"", refuse_nul: bool = False) -> BoundedReader:
     """The bytes of a staged document, unpacked where `name` ends in .gz. Raises Refused."""
     try:
-        stream: BinaryIO = path.open("rb")
         if name.lower().endswith(".gz"):
             limit = min(limit, max(RATIO_FLOOR, path.stat().st_size * MAX_RATIO))
-            stream = gzip.GzipFile(fileobj=stream)  # type: ignore[assignment]
+            stream = cast(BinaryIO, gzip.GzipFile(filename=path, mode="rb"))
+        else:
+            stream = path.open("rb")
     except OSError as error:
         raise Refused("unreadable", f"cannot be opened ({error.strerror})") from error
     return BoundedReader(stream, limit, quote=quote, refuse_nul=refuse_nul)

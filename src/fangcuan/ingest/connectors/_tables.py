@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -40,7 +41,7 @@ def read_parquet(path: Path, *, limit: int, chunk_rows: int) -> Iterator[pa.Tabl
     except (pa.ArrowInvalid, OSError) as error:
         message = str(error).split("\n", 1)[0]
         cut = any(
-            word in message for word in ("magic bytes", "footer", "Unexpected end", "too small", "truncated", "EOF")
+            word in message for word in ("magic bytes", "file size is", "footer", "Unexpected end", "too small", "truncated", "EOF")
         )
         raise Refused("truncated" if cut else "unreadable", f"not a whole Parquet file ({message})") from error
     except pa.ArrowException as error:
@@ -66,6 +67,10 @@ def _plain(table: pa.Table) -> pa.Table:
 # -------------------------------------------------------------------------------------------------------------- Excel
 
 
+#: What openpyxl raises for archives and XML that are not as they should be.
+_DAMAGED = (zipfile.BadZipFile, KeyError, ValueError, OSError, SyntaxError, EOFError, TypeError, zlib.error)
+
+
 def read_excel(
     path: Path, *, sheet: str | int | None, header_row: int, limit: int, chunk_rows: int
 ) -> Iterator[pa.Table]:
@@ -75,29 +80,31 @@ def read_excel(
     from openpyxl.utils.exceptions import InvalidFileException
 
     _check_archive(path, limit)
-    try:
-        workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except (InvalidFileException, zipfile.BadZipFile, KeyError, ValueError, OSError, SyntaxError) as error:
-        raise Refused("unreadable", f"not an Excel workbook ({error})") from error
-    try:
-        worksheet = _worksheet(workbook, sheet)
-        # A writer may record the wrong extent of a sheet; what counts is which rows are there.
-        worksheet.reset_dimensions()
-        rows = worksheet.iter_rows(min_row=header_row)
-        names: list[str] = []
-        for row in rows:
-            cells = [("" if cell.value is None else str(cell.value)) for cell in row]
-            while cells and not cells[-1].strip():
-                cells.pop()
-            names = check_header(cells)
-            break
-        if not names:
-            raise Refused("empty", f"sheet {worksheet.title!r} has no header in row {header_row}")
-        yield from _sheet_chunks(rows, names, worksheet.title, header_row, chunk_rows)
-    except (ValueError, KeyError, zipfile.BadZipFile, SyntaxError, OSError, EOFError) as error:
-        raise Refused("unreadable", f"damaged Excel workbook ({error})") from error
-    finally:
-        workbook.close()
+    with path.open("rb") as stream:  # openpyxl judges a path by its suffix, which staged documents have not
+        try:
+            workbook = openpyxl.load_workbook(stream, read_only=True, data_only=True)
+        except (InvalidFileException, *_DAMAGED) as error:
+            raise Refused("unreadable", f"not an Excel workbook ({error})") from error
+        try:
+            worksheet = _worksheet(workbook, sheet)
+            # A writer may record the wrong extent of a sheet; what counts is which rows are there.
+            worksheet.reset_dimensions()
+            rows = worksheet.iter_rows(min_row=header_row)
+            names = _header(next(rows, ()))
+            if not names:
+                raise Refused("empty", f"sheet {worksheet.title!r} has no header in row {header_row}")
+            yield from _sheet_chunks(rows, names, worksheet.title, header_row, chunk_rows)
+        except _DAMAGED as error:
+            raise Refused("unreadable", f"damaged Excel workbook ({error})") from error
+        finally:
+            workbook.close()
+
+
+def _header(row: Any) -> list[str]:
+    cells = ["" if cell.value is None else str(cell.value) for cell in row]
+    while cells and not cells[-1].strip():
+        cells.pop()
+    return check_header(cells)
 
 
 def _check_archive(path: Path, limit: int) -> None:

@@ -189,7 +189,8 @@ def _find(pattern: str, options: FilesOptions, context: FetchContext, storage: d
     if "://" not in pattern and not Path(pattern).is_absolute():
         pattern = str(context.folder / pattern)
     system, rooted = fsspec.core.url_to_fs(pattern, **storage)
-    wanted = _NIGHT.sub("*", rooted)
+    # A star beside the date is part of the same wildcard: `**` would mean folders.
+    wanted = re.sub(r"\*?\0\*?", "*", _NIGHT.sub("\0", rooted))
     base = _static_folder(wanted)
     if not any(sign in wanted for sign in "*?["):
         if not system.exists(wanted):

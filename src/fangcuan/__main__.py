@@ -1,0 +1,5 @@
+"""`python -m fangcuan`."""
+
+from fangcuan.cli.main import main
+
+main()

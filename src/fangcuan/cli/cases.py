@@ -1,0 +1,156 @@
+"""cases list|show|triage|dismiss|close|reopen."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fangcuan.cli.shared import AsJson, Home, installation, out, print_items, print_json, told
+
+app = typer.Typer(help="Conflict cases.", no_args_is_help=True)
+
+
+def add(parent: typer.Typer) -> None:
+    parent.add_typer(app, name="cases")
+
+
+@app.command("list")
+@told
+def list_(
+    home: Home = None,
+    family: Annotated[str | None, typer.Option(help="diversion, price, code_integrity, loading, data_quality.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only cases of this status.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Only cases about this subject.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Cases, most urgent first."""
+    from fangcuan.cases.views import CaseFilter, list_cases
+
+    items = list_cases(installation(home).engine, CaseFilter(family=family, status=status, subject_id=subject))
+    columns = (
+        ("number", "number"),
+        ("family", "family"),
+        ("subject", "subject.id"),
+        ("line", "product_line"),
+        ("period", "period"),
+        ("status", "status"),
+        ("wording", "wording"),
+        ("severity", "severity"),
+        ("findings", "findings"),
+        ("last night", "last_finding_night"),
+    )
+    print_items(items, as_json, columns, "no cases; `fangcuan nightly` files them")
+
+
+@app.command("show")
+@told
+def show(
+    number: str,
+    home: Home = None,
+    rows: Annotated[int, typer.Option(help="Evidence rows shown per finding.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """One case: why it was flagged in English and Chinese, exact evidence rows, unit digest, evidence root, coverage, timeline."""
+    from fangcuan.cases.views import show_case
+    from fangcuan.flow.explain import render
+
+    place = installation(home)
+    case = show_case(place.engine, place.evidence, number, render)
+    if as_json:
+        print_json(case)
+        return
+    out.print(
+        f"[bold]{case['number']}[/]  {case['family']} · {case['subject']['kind']} [bold]{case['subject']['id']}[/] · {case['status']} · {case['severity']}"
+    )
+    out.print(
+        f"{case['wording']}; allowed action: {case['allowed_action']}; window {case['window']['start'][:10]} … {case['window']['end'][:10]}"
+    )
+    for finding in case["findings_detail"]:
+        out.print(
+            f"\n[bold]{finding['unit_id']}[/]  score {finding['score']:g}, unit digest {finding['unit_digest'][:12]}"
+        )
+        out.print(f"  {finding['explanation']['en']}", markup=False)
+        out.print(f"  {finding['explanation']['zh']}", markup=False)
+        evidence = finding["evidence"]
+        shown = evidence.get("rows") or []
+        out.print(f"  evidence: {len(shown)} rows, root {finding['evidence_root'][:16]}…")
+        for item in shown[:rows]:
+            values = ", ".join(f"{k}={v}" for k, v in item["row"].items() if v is not None)
+            out.print(f"    {item['relation']}: {values}", markup=False)
+        if len(shown) > rows:
+            out.print(f"    … {len(shown) - rows} more; --rows N or --json shows them")
+    out.print("\ntimeline")
+    for entry in case["timeline"]:
+        out.print(f"  {entry.get('seq')}  {entry.get('kind')}  {entry.get('actor')}", markup=False)
+    out.print("\nNot a verdict: a signal says what was observed and what it is consistent with.")
+
+
+Actor = Annotated[str, typer.Option("--as", help="Who acts.")]
+Role = Annotated[str, typer.Option(help="In which role: analyst or supervisor.")]
+
+
+def _act(home: Home, command: str, number: str, actor: str, role: str, as_json: bool, **params: str | None) -> None:
+    from fangcuan.flow.casework import act
+
+    result = act(installation(home), command, number, actor=actor, role=role, params=dict(params))
+    if as_json:
+        print_json(result)
+    else:
+        out.print(f"{number}: {result['status']}")
+
+
+@app.command("triage")
+@told
+def triage(number: str, actor: Actor, role: Role = "analyst", home: Home = None, as_json: AsJson = False) -> None:
+    """Take a new case into triage."""
+    _act(home, "triage", number, actor, role, as_json)
+
+
+@app.command("dismiss")
+@told
+def dismiss(
+    number: str,
+    actor: Actor,
+    reason: Annotated[
+        str,
+        typer.Option(
+            help="authorised, wrong_partner, wrong_price, wrong_place, duplicate, low_impact, data_error, other."
+        ),
+    ],
+    note: Annotated[str | None, typer.Option(help="Free text for the record.")] = None,
+    role: Role = "analyst",
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Dismiss a case for a stated reason."""
+    _act(home, "dismiss", number, actor, role, as_json, reason=reason, note=note)
+
+
+@app.command("close")
+@told
+def close(
+    number: str,
+    actor: Actor,
+    outcome: Annotated[str, typer.Option(help="confirmed, settled, warned, no_action.")],
+    note: Annotated[str | None, typer.Option(help="Free text for the record.")] = None,
+    role: Role = "supervisor",
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Close a case in triage with an outcome."""
+    _act(home, "close", number, actor, role, as_json, outcome=outcome, note=note)
+
+
+@app.command("reopen")
+@told
+def reopen(
+    number: str,
+    actor: Actor,
+    note: Annotated[str, typer.Option(help="Why; for the record.")],
+    role: Role = "supervisor",
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Reopen a dismissed or closed case."""
+    _act(home, "reopen", number, actor, role, as_json, note=note)

@@ -1,0 +1,69 @@
+"""Sentences from explanation templates, and what a rule's steps give on one night."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select
+
+from fangcuan.core.canonical import plain
+from fangcuan.detect.relations import Night, night_parameters
+from fangcuan.detect.sources import CatalogueRows
+from fangcuan.detect.units import load_units
+from fangcuan.flow.installation import Installation
+from fangcuan.store.catalogue import Run
+from fangcuan.store.database import read
+from fangcuan.warehouse.engine import DuckEngine
+
+
+class _Shown(dict[str, Any]):
+    def __missing__(self, name: str) -> str:
+        return f"{{{name}}}"
+
+
+def render(code: str, params: Mapping[str, Any], language: str) -> str:
+    """The sentence of an explanation code in `zh` or `en`; a unit that is gone leaves its code and parameters."""
+    unit = load_units().get(code)
+    if unit is None or unit.rule.explanation is None:
+        listed = ", ".join(f"{name} {value}" for name, value in params.items())
+        return f"{code}: {listed}"
+    template = unit.rule.explanation.zh if language == "zh" else unit.rule.explanation.en
+    shown = _Shown({name: "–" if value is None else value for name, value in params.items()})
+    return " ".join(template.format_map(shown).split())
+
+
+def unit_steps(
+    installation: Installation, unit_id: str, night: dt.date, step: str | None = None, rows: int = 20
+) -> dict[str, Any]:
+    """A unit's named steps and the rows of one of them (its result when `step` is None) on a night: for looking, not filing."""
+    units = load_units()
+    unit = units[unit_id]
+    with read(installation.engine) as connection:
+        since = (
+            connection.execute(select(Run.since).where(Run.night == night).order_by(Run.opened_at)).scalars().first()
+        )
+    source = CatalogueRows(installation.settings, installation.engine, night, {k: u.digest for k, u in units.items()})
+    facts = {key: item.rule for key, item in units.items() if item.rule.role == "fact"}
+    with DuckEngine(installation.settings) as engine:
+        engine.confine([installation.settings.lake_path, installation.settings.spill_path])
+        opened = Night(engine, source, facts, night_parameters(night, since, installation.settings))
+        sql = opened.prepare(unit.query, unit.parameters, step)
+        table = engine.arrow(f"select * from ({sql}) limit {int(rows)}")
+        total = engine.scalar(f"select count(*) from ({sql})")
+    return {
+        "unit_id": unit_id,
+        "digest": unit.digest,
+        "steps": list(unit.query.steps),
+        "step": step,
+        "total": total,
+        "rows": [{name: _shown(value) for name, value in row.items()} for row in table.to_pylist()],
+        "sql": sql,
+    }
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, dt.datetime) and value.tzinfo is None:
+        return value.isoformat()
+    return plain(value)
