@@ -185,7 +185,7 @@ def test_swapped_rows_are_named(chain: Engine) -> None:
 
 def test_swapped_bodies_are_named(chain: Engine) -> None:
     with read(chain) as connection:
-        bodies = {seq: body for seq, body in connection.execute(select(event.c.seq, event.c.body))}
+        bodies = {row.seq: row.body for row in connection.execute(select(event))}
     statement = "update event set body = case seq when 4 then :six else :four end where seq in (4, 6)"
     tamper(chain, statement, parameters={"four": bodies[4], "six": bodies[6]})
     assert verify(chain).first_bad_seq == 4
