@@ -11,6 +11,7 @@ select
     sku,
     lot,
     event_id,
+    row_key,
     arrived_on
 from batch_rows
 where

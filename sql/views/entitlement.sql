@@ -9,20 +9,21 @@ with steps as (
         h.biz_step,
         h.partner_id,
         h.from_partner_id,
-        h.event_id
+        h.event_id,
+        h.row_key as step_key
     from lineage l
     join holding_steps h
         on h.epc = l.ancestor_epc and h.at <= l.seen_at and h.at >= l.from_at and (l.to_at is null or h.at < l.to_at)
     where h.partner_id is not null
 ),
 handed_over as (
-    select row_key, partner_id, at, event_id, biz_step
+    select row_key, partner_id, at, event_id, step_key
     from steps
     where biz_step in ('commissioning', 'shipping', 'returning')
     qualify row_number() over (partition by row_key order by at desc, biz_step, depth desc, event_id desc) = 1
 ),
 taken_in as (
-    select row_key, partner_id, at, event_id
+    select row_key, partner_id, at, event_id, step_key
     from steps
     where biz_step = 'receiving'
     qualify row_number() over (partition by row_key order by at desc, depth desc, event_id desc) = 1
@@ -68,7 +69,8 @@ select
         else o.partner_id
     end as partner_id,
     coalesce(o.at, r.at) as entitled_at,
-    coalesce(o.event_id, r.event_id) as entitled_by_event,
+    -- The record that made the partner the holder: what a case shows beside the reading.
+    case when p.permit_id is not null then r.step_key else coalesce(o.step_key, r.step_key) end as entitled_by,
     r.partner_id as last_received_by,
     p.permit_id,
     k.carton_epc,

@@ -30,6 +30,7 @@ CUSTODY: dict[str, tuple[dict[str, str], str]] = {
             "sku": "varchar",
             "lot": "varchar",
             "event_id": "varchar",
+            "row_key": "varchar",
             "arrived_on": "date",
         },
         'epc, "at", event_id, biz_step',
