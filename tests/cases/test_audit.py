@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 from casework_samples import file_night, make_finding
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Connection, Engine, make_url, select, text
 from sqlalchemy.exc import DatabaseError
 
 from fangcuan.cases.audit import GUARDS, ExitCode, verify
 from fangcuan.cases.events import GENESIS, EventDraft, append, link
+from fangcuan.cases.executor import Actor, Command, execute
 from fangcuan.store.casework import event
 from fangcuan.store.database import open_engine, read, write
 
@@ -340,3 +341,37 @@ def test_verification_keeps_up_with_long_chains(engine: Engine) -> None:
         assert verify(engine).events == 100_000
         best = max(best, rate(time.perf_counter() - start))
     assert best > 60_000
+
+
+@pytest.mark.postgres
+def test_an_application_role_files_and_commands_and_cannot_touch_the_past(postgresql_url: str, folder: Path) -> None:
+    """The grants of docs/casebook.md are enough for all casework."""
+    manual = (Path(__file__).parents[2] / "docs" / "casebook.md").read_text(encoding="utf-8")
+    grants = manual.split("```sql\n")[1].split("```")[0]
+    role = f"fangcuan_app_{postgresql_url.rsplit('_', 1)[1]}"
+    owner = open_engine(postgresql_url)
+    with write(owner) as connection:
+        connection.exec_driver_sql(f"create role {role} login")
+        connection.exec_driver_sql(grants.replace("fangcuan_app", role))
+    application = open_engine(make_url(postgresql_url).set(username=role).render_as_string(hide_password=False))
+    try:
+        file_night(application, folder, [make_finding()])
+        actor = Actor("user:x", frozenset({"supervisor"}))
+        execute(application, Command("triage", "FC-2026-000001", actor, "k"))
+        assert verify(application).exit_code is ExitCode.OK
+        for statement in (
+            "update event set body = 'x'",
+            "delete from event",
+            "truncate event cascade",
+            "alter table event disable trigger all",
+            "delete from finding_occurrence",
+            "drop table event cascade",
+        ):
+            with pytest.raises(DatabaseError), write(application) as connection:
+                connection.exec_driver_sql(statement)
+    finally:
+        application.dispose()
+        with write(owner) as connection:
+            connection.exec_driver_sql(f"drop owned by {role}")
+            connection.exec_driver_sql(f"drop role {role}")
+        owner.dispose()
