@@ -15,8 +15,8 @@ class Book:
     """Collects blocks of events. Scalars stand for a whole block; a missing column is null."""
 
     def __init__(self, geo: Geography, net: Network) -> None:
-        self.codes = np.append(geo.codes, None)
-        self.ids = np.append(net.ids, None)
+        self.codes = np.array([*geo.codes, None], dtype=object)
+        self.ids = np.array([*net.ids, None], dtype=object)
         self.site = net.region
         self.blocks: list[pd.DataFrame] = []
 

@@ -64,9 +64,18 @@ def serial_numbers(product: Product, number: np.ndarray) -> np.ndarray:
     return 1_000_000_000 + number.astype(np.int64)
 
 
+def carton_epc(number: int) -> str:
+    """SSCC URI of a carton by its position in the order of production."""
+    return f"urn:epc:id:sscc:{COMPANY_PREFIX}.1{number:09d}"
+
+
+def pallet_epc(number: int) -> str:
+    return f"urn:epc:id:sscc:{COMPANY_PREFIX}.2{number:09d}"
+
+
 def carton_epcs(number: np.ndarray) -> np.ndarray:
-    return np.array([f"urn:epc:id:sscc:{COMPANY_PREFIX}.1{n:09d}" for n in number.tolist()], dtype=object)
+    return np.array([carton_epc(at) for at in number.tolist()], dtype=object)
 
 
 def pallet_epcs(number: np.ndarray) -> np.ndarray:
-    return np.array([f"urn:epc:id:sscc:{COMPANY_PREFIX}.2{n:09d}" for n in number.tolist()], dtype=object)
+    return np.array([pallet_epc(at) for at in number.tolist()], dtype=object)

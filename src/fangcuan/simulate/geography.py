@@ -60,9 +60,13 @@ class Geography:
 
     def region_of(self, latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
         """Position of the prefecture whose seat is nearest to each point."""
-        dy = latitude[:, None] - self.latitude[None, :]
-        dx = (longitude[:, None] - self.longitude[None, :]) * np.cos(np.radians(self.latitude))[None, :]
-        return np.argmin(dx * dx + dy * dy, axis=1)
+        nearest = np.zeros(len(latitude), dtype=np.int64)
+        for start in range(0, len(latitude), 100_000):  # bounds memory at a hundred thousand by n
+            part = slice(start, start + 100_000)
+            dy = latitude[part, None] - self.latitude[None, :]
+            dx = (longitude[part, None] - self.longitude[None, :]) * np.cos(np.radians(self.latitude))[None, :]
+            nearest[part] = np.argmin(dx * dx + dy * dy, axis=1)
+        return nearest
 
 
 def kilometres(lat1: np.ndarray, lon1: np.ndarray, lat2: np.ndarray, lon2: np.ndarray) -> np.ndarray:
@@ -73,8 +77,8 @@ def kilometres(lat1: np.ndarray, lon1: np.ndarray, lat2: np.ndarray, lon2: np.nd
 
 
 def _read(name: str) -> list[dict[str, str]]:
-    with files("fangcuan.simulate").joinpath(name).open(encoding="utf-8", newline="") as handle:
-        return list(csv.DictReader(handle))
+    text = files("fangcuan.simulate").joinpath(name).read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
 
 
 def load(provinces: int = 12) -> Geography:

@@ -52,7 +52,9 @@ def order_lines(spec: WorldSpec, geo: Geography, net: Network, plan: Plan) -> pd
         weights = np.array([net.products[at].weight for at in skus])
         level = rate * weights / weights.sum()
         orders = rng.random((len(weeks), len(skus))) < 0.45
-        season = np.array([[_season(week, net.products[at].line, plan.period_end) for at in skus] for week in weeks])
+        season = np.array(
+            [[_season(int(week), net.products[at].line, plan.period_end) for at in skus] for week in weeks]
+        )
         amount = rng.poisson(level[None, :] / 0.45 * season) * orders
         week_at, sku_at = np.nonzero(amount)
         days = weeks[week_at] + rng.choice(6, len(week_at), p=[0.22, 0.2, 0.18, 0.18, 0.17, 0.05])

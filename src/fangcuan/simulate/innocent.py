@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from fangcuan.simulate.catalogue import carton_epc, pallet_epc
 from fangcuan.simulate.clock import DAY, day_number
 from fangcuan.simulate.geography import Geography
 from fangcuan.simulate.goods import Goods
@@ -100,7 +101,7 @@ class _Mover:
                 first,
                 first,
                 self._units(rows),
-                f"pallet {pallet} unloaded at {net.ids[other]}",
+                f"{pallet_epc(int(pallet))} unloaded at {net.ids[other]}",
             )
             self._mark(rows, "mis_shipped_pallet", region, note)
             self.cartons.loc[rows, "recorded2"] = False
@@ -112,7 +113,7 @@ class _Mover:
         rng, cartons, net = self.spec.rng("mis-shipped lorries"), self.cartons, self.net
         free = self._free(self._window(30, self.spec.nights // 2))
         sizes = pd.Series(cartons["line"].to_numpy()[free]).value_counts()
-        options = np.sort(sizes.index[sizes >= min(6, int(sizes.max()) if len(sizes) else 6)].to_numpy())
+        options = np.sort(sizes.index[sizes >= min(5, int(sizes.max()) if len(sizes) else 5)].to_numpy())
         for line in rng.permutation(options)[: max(1, self.spec.dealers // 20)]:
             rows = np.flatnonzero((cartons["line"] == line).to_numpy() & free)
             booked = int(cartons["consignee"].iat[rows[0]])
@@ -248,7 +249,14 @@ class _Mover:
             day = int(cartons["on_sale"].iat[row] // DAY)
             one = np.array([row])
             note = self.ledger.innocent(
-                "gift", "partner", net.ids[consignee], geo.codes[region], day, day, self._units(one), f"carton {row}"
+                "gift",
+                "partner",
+                net.ids[consignee],
+                geo.codes[region],
+                day,
+                day,
+                self._units(one),
+                carton_epc(int(row)),
             )
             self._mark(one, "gift", region, note)
 
@@ -263,6 +271,6 @@ class _Mover:
             seller = self.net.ids[int(cartons["consignee"].iat[row])]
             one = np.array([row])
             note = self.ledger.innocent(
-                "online_bulk", "partner", seller, geo.codes[region], day, day, self._units(one), f"carton {row}"
+                "online_bulk", "partner", seller, geo.codes[region], day, day, self._units(one), carton_epc(int(row))
             )
             self._mark(one, "online_bulk", int(region), note)

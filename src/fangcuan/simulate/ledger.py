@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
 class Ledger:
     """`innocents`: rows of truth/innocents.csv. `permits` and `redraws`: rows that the master data needs."""
 
-    innocents: list[dict[str, object]] = field(default_factory=list)
-    permits: list[dict[str, object]] = field(default_factory=list)
-    redraws: list[dict[str, object]] = field(default_factory=list)
-    campaigns: list[dict[str, object]] = field(default_factory=list)
+    innocents: list[dict[str, Any]] = field(default_factory=list)
+    permits: list[dict[str, Any]] = field(default_factory=list)
+    redraws: list[dict[str, Any]] = field(default_factory=list)
+    campaigns: list[dict[str, Any]] = field(default_factory=list)
 
     def innocent(
         self,

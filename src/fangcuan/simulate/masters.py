@@ -190,7 +190,7 @@ def _territories(spec: WorldSpec, geo: Geography, net: Network, ledger: Ledger) 
             | dated(spec)
         )
     for at, change in enumerate(ledger.redraws):
-        begins, known = date_of(change["from"]), date_of(change["known"])  # type: ignore[arg-type]
+        begins, known = date_of(change["from"]), date_of(change["known"])
         rows.append(
             _grant(f"G9{at + 1:03d}", net.ids[change["partner"]], names[change["region"]], "all", "offline", True)
             | approval(spec, begins - dt.timedelta(days=7))
@@ -217,7 +217,7 @@ def _grant(number: str, partner: str, region: str, scope: str, channel: str, exc
 def _permits(spec: WorldSpec, net: Network, ledger: Ledger) -> list[dict[str, Any]]:
     rows = []
     for at, permit in enumerate(ledger.permits):
-        begins, ends = date_of(permit["first_day"]), date_of(permit["last_day"])  # type: ignore[arg-type]
+        begins, ends = date_of(permit["first_day"]), date_of(permit["last_day"])
         rows.append(
             {
                 "permit_id": f"P{at + 1:03d}",
@@ -261,8 +261,8 @@ def _calendar(spec: WorldSpec, geo: Geography, ledger: Ledger) -> list[dict[str,
             rows.append({"day": day.isoformat(), "kind": "platform_festival", **dated(spec)})
         day += dt.timedelta(days=1)
     for campaign in ledger.campaigns:
-        for number in range(int(campaign["first"]), int(campaign["last"]) + 1):  # type: ignore[call-overload]
-            region = geo.codes[campaign["region"]]  # type: ignore[index]
+        for number in range(int(campaign["first"]), int(campaign["last"]) + 1):
+            region = geo.codes[campaign["region"]]
             row = {"day": date_of(number).isoformat(), "kind": "campaign", "region_code": region, **dated(spec)}
             rows.append(row)
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,10 +62,10 @@ class _Roll:
     """Collects partner rows; positions are the order of registration."""
 
     def __init__(self) -> None:
-        self.rows: list[dict[str, object]] = []
+        self.rows: list[dict[str, Any]] = []
 
     def add(self, partner_id: str, name: str, kind: str, **more: object) -> int:
-        row: dict[str, object] = {
+        row: dict[str, Any] = {
             "partner_id": partner_id,
             "name": name,
             "kind": kind,
@@ -110,10 +111,10 @@ def build(spec: WorldSpec, geo: Geography) -> Network:
     by_province = dict(zip(provinces, distributors, strict=True))
 
     dealers = _dealers(spec, geo, roll, grants, by_province, rng)
-    retailers = []
+    retailers: list[int] = []
     for dealer in dealers:
         for _ in range(spec.retailers_per_dealer):
-            region = int(roll.rows[dealer]["region"])  # type: ignore[call-overload]
+            region = int(roll.rows[dealer]["region"])
             number = len(retailers) + 1
             retailers.append(
                 roll.add(
@@ -128,7 +129,7 @@ def build(spec: WorldSpec, geo: Geography) -> Network:
             )
     key_accounts = []
     for at, parent in enumerate(distributors[: max(1, len(distributors) // 3)]):
-        region = int(roll.rows[parent]["region"])  # type: ignore[call-overload]
+        region = int(roll.rows[parent]["region"])
         key_accounts.append(
             roll.add(
                 f"KA-{at + 1:02d}", f"{geo.names[region]}大卖场", "retailer", tier="2", parent=parent, region=region

@@ -50,7 +50,7 @@ def make(spec: WorldSpec, geo: Geography, net: Network) -> Policies:
         unified = product.sku == "MO-1L-5W40"
         online = (0.97, 0.97) if unified else (0.90, 1.15)
         mode = "unified" if unified else "advertised_minimum"
-        common = {"scope": product.sku, "price": product.list_price}
+        common: dict[str, Any] = {"scope": product.sku, "price": product.list_price}
         if product.sku == cut.sku:
             rows.append(_policy(spec, mode, *online, **common, channel="online", until=cut_date))
             lower = _policy(spec, mode, 0.78, online[1], **common, channel="online", since=cut_date)

@@ -138,17 +138,17 @@ def _travel(
     habits = plan.habits
     for partner, share in habits.hubs.items():
         leak[(consignee == partner) & (flow == "normal")] = share
-    for partner, region in habits.corridors.items():
+    for partner, target in habits.corridors.items():
         chosen = (consignee == partner) & (flow == "normal")
         leak[chosen] = 0.12
-        towards[chosen & (rng.random(count) < 0.7)] = region
+        towards[chosen & (rng.random(count) < 0.7)] = target
     # A campaign or a festival moves people, not goods: the same share more for everybody.
     leak = np.minimum(leak * np.where(is_holiday(moment // DAY), 2.5, 1.0), 0.5)
     away = rng.random(count) < leak
-    cumulative = np.cumsum(geo.gravity(), axis=1)
-    pick = rng.random(count)
-    gone = np.array([np.searchsorted(cumulative[v], p) for v, p in zip(venue, pick, strict=True)], dtype=int)
-    gone = np.where(towards >= 0, towards, np.minimum(gone, len(geo) - 1)) if count else gone
+    # All rows of the cumulative gravity in one line, row r from r to r + 1: one search serves every origin.
+    shelf = (np.cumsum(geo.gravity(), axis=1) + np.arange(len(geo))[:, None]).ravel()
+    found = np.searchsorted(shelf, venue + rng.random(count)) - venue * len(geo)
+    gone = np.where(towards >= 0, towards, np.clip(found, 0, len(geo) - 1))
     region = np.where(away, gone, venue)
     border = np.full(count, -1)
     chance = rng.random(count)

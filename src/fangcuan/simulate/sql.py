@@ -21,11 +21,11 @@ def load_sql(world_dir: Path | str, url: str) -> int:
     kinds = {name: "integer primary key" if name == "id" else _NUMBERS.get(name, "text") for name in columns}
     create = f"create table {TABLE} ({', '.join(f'{name} {kind}' for name, kind in kinds.items())})"
     if url.startswith("sqlite:///"):
-        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
-            connection.execute(f"drop table if exists {TABLE}")
-            connection.execute(create)
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as plain, plain:
+            plain.execute(f"drop table if exists {TABLE}")
+            plain.execute(create)
             marks = ", ".join("?" for _ in columns)
-            connection.executemany(f"insert into {TABLE} ({', '.join(columns)}) values ({marks})", rows)
+            plain.executemany(f"insert into {TABLE} ({', '.join(columns)}) values ({marks})", rows)
         return len(rows)
     from sqlalchemy import create_engine, text
 
@@ -54,7 +54,7 @@ def _rows(world: Path) -> tuple[list[str], list[tuple[object, ...]]]:
     found.sort(key=lambda item: (item[0], item[2], item[1]))
     names = list(found[0][3])
     columns = ["id", "arrived_on", *names]
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for at, (_, _, night, row) in enumerate(found):
         values = (int(row[name]) if name in _NUMBERS else row[name] or None for name in names)
         rows.append((at + 1, night, *values))

@@ -151,7 +151,7 @@ def unit_links(plan: Plan, goods: Goods, units: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def innocents(ledger: Ledger, carton_texts: bool = True) -> pd.DataFrame:
+def innocents(ledger: Ledger) -> pd.DataFrame:
     """truth/innocents.csv."""
     columns = [
         "innocent_id",

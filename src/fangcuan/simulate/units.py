@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from fangcuan.simulate.catalogue import unit_epcs
+from fangcuan.simulate.catalogue import carton_epc, unit_epcs
 from fangcuan.simulate.clock import DAY, HOUR, day_number, office_hours
 from fangcuan.simulate.goods import Goods
 from fangcuan.simulate.ledger import Ledger
@@ -77,7 +77,7 @@ def return_goods(spec: WorldSpec, net: Network, plan: Plan, goods: Goods, ledger
             first_day=int(cartons["returned"].iat[row] // DAY),
             last_day=int(cartons["returned"].iat[row] // DAY),
             units=int(cartons["units"].iat[row]),
-            note=f"carton {row}",
+            note=carton_epc(int(row)),
         )
 
 
@@ -121,6 +121,13 @@ def _aggregation_errors(
         packed[first_row[there] : first_row[there] + count] = here
         day = int(cartons["produced"].iat[here] // DAY)
         ledger.innocent(
-            "wrong_aggregation", "carton", str(here), "", day, day, 2 * count, f"units swapped with carton {there}"
+            "wrong_aggregation",
+            "carton",
+            carton_epc(here),
+            "",
+            day,
+            day,
+            2 * count,
+            f"units swapped with {carton_epc(there)}",
         )
     units["packed_in"] = packed
