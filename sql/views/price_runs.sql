@@ -1,10 +1,15 @@
 -- kept
--- Successful looks at offers about which something new is known tonight, each with what the two looks before and the two after
+-- Successful looks at offers that ever left their policy and about which something new is known tonight, each with what the two looks before and the two after
 -- it said: the material for "two of three looks". Slips are left out. One row per look.
-with news as (
+with leavers as (
+    select distinct subject_id, sku, channel
+    from fact_price_net_price
+    where verdict in ('below', 'above')
+),
+news as (
     select subject_id, sku, channel, day
     from fact_price_net_price
-    where fact_night > $since and subject_id is not null and sku is not null
+    where fact_night > $since
     union all
     select subject_id, sku, channel, day
     from fact_price_error_reading
@@ -12,18 +17,42 @@ with news as (
 ),
 touched as (
     select
-        subject_id,
-        sku,
-        channel,
+        n.subject_id,
+        n.sku,
+        n.channel,
         date_trunc('month', min(day)) - interval 3 month as from_day,
         date_trunc('month', max(day)) + interval 3 month as to_day
-    from news
-    group by subject_id, sku, channel
+    from news n
+    semi join leavers l on l.subject_id = n.subject_id and l.sku = n.sku and l.channel = n.channel
+    group by n.subject_id, n.sku, n.channel
 ),
 looks as (
     select
-        f.*,
-        e.class,
+        f.relation,
+        f.row_key,
+        f.observed_at,
+        f.day,
+        f.subject_id,
+        f.platform,
+        f.sku,
+        f.product_line,
+        f.channel,
+        f.surface,
+        f.series,
+        f.pack_quantity,
+        f.policy_key,
+        f.policy_id,
+        f.policy_from,
+        f.policy_region_code,
+        f.policy_currency,
+        f.tolerance_pct,
+        f.promotion_key,
+        f.compared_price,
+        f.floor_applied,
+        f.ceiling_applied,
+        f.shortfall,
+        f.excess,
+        f.verdict,
         coalesce(e.class in ('error', 'unsettled') or f.verdict = 'not_judged', false) as passed_over,
         coalesce(greatest(f.fact_night, e.fact_night), f.fact_night) > $since as is_new
     from fact_price_net_price f
