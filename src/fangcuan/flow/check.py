@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from fangcuan.cases import workflow
 from fangcuan.content.problem import ContentError, Problem
@@ -22,13 +23,32 @@ class Report:
 
 
 class _AnyVariable(dict[str, str]):
-    """Stands in for the environment: a source is valid wherever its ${…} will point."""
+    """Stands in for the environment: a source is valid wherever its ${…} will point, as a path, a web address or a database."""
+
+    def __init__(self, form: str):
+        super().__init__()
+        self._form = form
 
     def __contains__(self, name: object) -> bool:
         return True
 
     def __missing__(self, name: str) -> str:
-        return os.environ.get(name, f"/{name.lower()}")
+        return os.environ.get(name) or self._form.format(name.lower())
+
+
+_FORMS = ("/{}", "http://{}.example", "sqlite:///{}")
+
+
+def _source_problems(folder: Path) -> list[Problem]:
+    """Problems that stand however the variables of its connector are set; none when one way of setting them works."""
+    found: list[Problem] = []
+    for form in _FORMS:
+        try:
+            load_source(folder, _AnyVariable(form))
+            return []
+        except ContentError as error:
+            found = found or error.problems
+    return found
 
 
 def check_content() -> Report:
@@ -41,10 +61,7 @@ def check_content() -> Report:
         problems.extend(error.problems)
     folders = source_folders()
     for folder in folders.values():
-        try:
-            load_source(folder, _AnyVariable())
-        except ContentError as error:
-            problems.extend(error.problems)
+        problems.extend(_source_problems(folder))
     try:
         workflow.default()
     except ContentError as error:
