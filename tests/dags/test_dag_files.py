@@ -160,6 +160,15 @@ print(sorted(name for name in {heavy!r} if name in sys.modules and name not in b
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
+def test_parsing_costs_little_more_than_importing_airflow_sdk() -> None:
+    from fangcuan.flow.airflow_parse import parse_ratio
+
+    measured = parse_ratio(DAGS, rounds=3)
+    assert measured["files"] == len(TASKS)
+    assert measured["ratio"] <= 1.2, measured
+
+
 def test_a_night_with_its_clock_off_is_started_by_the_asset_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     from fangcuan.flow import dagkit
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from fangcuan import flow
+
 pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 
 NIGHT = "2026-03-14"
@@ -87,12 +89,14 @@ def test_prices_are_pulled_through_the_day(place, airflow_on, dags_test) -> None
     assert [row["source_id"] for row in place.rows("select source_id from pull")] == ["t_prices"]
 
 
+@pytest.mark.xfail(not hasattr(flow, "housekeeping"), reason="fangcuan.flow.housekeeping does not exist yet")
 def test_the_house_is_kept(place, airflow_on, dags_test) -> None:
     done = dags_test(airflow_on(place), "housekeeping")
     assert done.state == "success", done.log
     assert done.not_successful() == {}
 
 
+@pytest.mark.xfail(not hasattr(flow, "train"), reason="fangcuan.flow.train does not exist yet")
 def test_models_are_trained(place, airflow_on, dags_test) -> None:
     done = dags_test(airflow_on(place), "train_models")
     assert done.state == "success", done.log

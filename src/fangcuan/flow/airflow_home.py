@@ -204,7 +204,7 @@ def _settings(home: AirflowHome, parallelism: int) -> dict[tuple[str, str], str]
         # Its pages load scripts from a content network.
         ("api", "enable_swagger_ui"): "False",
         # The scheduler sleeps this long whenever a pass found nothing to do, and a mapped night has many short waits.
-        ("scheduler", "scheduler_idle_sleep_time"): "0.2",
+        ("scheduler", "scheduler_idle_sleep_time"): "0.3",
         ("dag_processor", "min_file_process_interval"): "3600",
         ("dag_processor", "refresh_interval"): "3600",
         ("dag_processor", "parsing_processes"): "1",

@@ -28,6 +28,8 @@ def create_metadata_engine(
     In WAL mode `synchronous=normal` may lose the last commits at a power cut but never corrupts; the state that matters
     is in the casebook.
     """
+    if not sql_alchemy_conn.startswith("sqlite"):
+        return create_engine(sql_alchemy_conn, connect_args=connect_args, **engine_args)
     engine = create_engine(sql_alchemy_conn, connect_args={**connect_args, "timeout": BUSY_TIMEOUT}, **engine_args)
     event.listen(engine, "connect", _tune)
     return engine
@@ -37,6 +39,8 @@ def create_async_metadata_engine(
     sql_alchemy_conn_async: str, *, connect_args: dict[str, Any], engine_args: dict[str, Any] | None = None
 ) -> AsyncEngine:
     """The same for the engine the API server uses."""
+    if not sql_alchemy_conn_async.startswith("sqlite"):
+        return create_async_engine(sql_alchemy_conn_async, connect_args=connect_args, **(engine_args or {}))
     engine = create_async_engine(
         sql_alchemy_conn_async, connect_args={**connect_args, "timeout": BUSY_TIMEOUT}, **(engine_args or {})
     )

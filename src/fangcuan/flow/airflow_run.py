@@ -43,6 +43,10 @@ WARM = (
 PULL, NIGHT = "pull_sources", "nightly_conflict_check"
 
 
+def silent(_: str) -> None:
+    """Progress nobody wants to see, and which is not asked for then."""
+
+
 @dataclass(frozen=True)
 class RunOutcome:
     """One DAG run that ended. `failed` are tasks as `task_id` or `task_id[map index]`."""
@@ -149,7 +153,7 @@ class Standalone:
     home: AirflowHome
     preload: tuple[str, ...] = WARM
     components: tuple[str, ...] = tuple(COMPONENTS)
-    say: Callable[[str], None] = lambda _: None
+    say: Callable[[str], None] = silent
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     api: Api = field(init=False)
 
@@ -224,6 +228,8 @@ class Standalone:
         def ended() -> dict[str, Any] | None:
             nonlocal last
             run = self.api.run(dag_id, run_id)
+            if self.say is silent:
+                return run if run["state"] in ENDED else None
             tasks = self.api.tasks(dag_id, run_id)
             done = sum(task["state"] in {"success", "failed", "skipped", "upstream_failed"} for task in tasks)
             if (line := f"{dag_id}: {done} of {len(tasks)} tasks") != last:
@@ -231,7 +237,8 @@ class Standalone:
                 self.say(line)
             return run if run["state"] in ENDED else None
 
-        run = self.wait_for(ended, f"{dag_id} {run_id}", timeout, every=0.5)
+        # Each look costs the API server time the tasks need.
+        run = self.wait_for(ended, f"{dag_id} {run_id}", timeout, every=1.0)
         failed = tuple(
             task["task_id"] + (f"[{task['map_index']}]" if task["map_index"] >= 0 else "")
             for task in self.api.tasks(dag_id, run_id)
