@@ -109,7 +109,7 @@ def test_every_complaint_is_told_at_once_each_with_its_line(tmp_path):
         ("rows: [1, null]", "rows: [5, 1]", "above maximum"),
         ("rows: [1, null]", "rows: [1]", "feeds.0.expect.rows"),
         ("price: {minimum: 0.01,", "sku: {minimum: 0.01,", "minimum and maximum are for numbers"),
-        ("pattern: \"[A-Z]{3}\"", "pattern: \"[A-Z\"", "not a regular expression"),
+        ('pattern: "[A-Z]{3}"', 'pattern: "[A-Z"', "not a regular expression"),
         ("currency: {RMB: CNY}", "price: {a: b}", "price is decimal; a lookup replaces text"),
         ("title: {en: Sample prices, zh: 价格样本}", "title: {en: Sample prices}", "'title.zh' is missing"),
         ("sku: {file: skus.csv}", "sku: {file: ../../etc/x}", "outside the source's folder"),
@@ -123,7 +123,9 @@ def test_one_mistake_is_named(tmp_path, old: str, new: str, words: str):
 
 def test_a_variable_that_is_not_set_or_is_a_secret_is_named(tmp_path):
     folder = write(tmp_path, GOOD)
-    assert complaints(folder, {}) == ["source.yml:7: ${INBOX} is not set; set the variable INBOX or write the value out"]
+    assert complaints(folder, {}) == [
+        "source.yml:7: ${INBOX} is not set; set the variable INBOX or write the value out"
+    ]
     write(tmp_path, GOOD.replace("${INBOX}", "${FANGCUAN_SECRET_KEY}"))
     assert "is a secret" in complaints(folder, {"FANGCUAN_SECRET_KEY": "hunter2"})[0]
     assert "hunter2" not in "".join(complaints(folder, {"FANGCUAN_SECRET_KEY": "hunter2"}))

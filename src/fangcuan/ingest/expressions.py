@@ -16,6 +16,10 @@ from sqlglot.errors import SqlglotError
 
 MAX_LENGTH = 4_000
 
+#: The largest count of functions such as repeat.
+MAX_GROWTH = 1_000
+_GROWING = frozenset({"repeat", "pad", "lpad", "rpad", "list_resize", "array_resize", "bar", "space"})
+
 #: Node types that reach beyond one row's values.
 _FORBIDDEN: tuple[type, ...] = (
     exp.Query,
@@ -87,7 +91,13 @@ def check(text: str) -> tuple[str, ...]:
     except (SqlglotError, RecursionError) as error:
         reason = str(error).split("\n", 1)[0]
         raise ExpressionError(f"not a DuckDB expression ({reason})") from error
-    if len(statements) != 1 or not isinstance(statements[0], exp.Select):
+    try:
+        # What runs is DuckDB's own reading of the text, which must agree that it is one expression.
+        parsed = duckdb.extract_statements(f"select (\n{text}\n)")
+    except duckdb.Error as error:
+        reason = str(error).split("\n", 1)[0]
+        raise ExpressionError(f"not a DuckDB expression ({reason}); names that are SQL words need quotes") from error
+    if len(statements) != 1 or len(parsed) != 1 or not isinstance(statements[0], exp.Select):
         raise ExpressionError("more than one statement; expected a single expression")
     select = statements[0]
     extra = [name for name, value in select.args.items() if name not in {"expressions", "kind"} and value]
@@ -114,6 +124,7 @@ def _check_node(node: exp.Expression) -> None:
         raise ExpressionError("columns() is not allowed; name the column")
     if not isinstance(node, exp.Func):
         return
+    _check_growth(node)
     names = {node.name.lower()} if isinstance(node, exp.Anonymous) else {name.lower() for name in node.sql_names()}
     for name in sorted(names):
         if _FORBIDDEN_NAMES.fullmatch(name):
@@ -121,6 +132,24 @@ def _check_node(node: exp.Expression) -> None:
     if isinstance(node, exp.Anonymous) and not names <= _functions():
         name = next(iter(names))
         raise ExpressionError(f"function {name} is not a scalar function of DuckDB that always gives the same value")
+
+
+def _check_growth(node: exp.Func) -> None:
+    """Functions that can make a value of any length must say how long, and not absurdly so."""
+    name = node.name.lower() if isinstance(node, exp.Anonymous) else node.sql_names()[0].lower()
+    if name in _GROWING:
+        counts = [argument for argument in node.iter_expressions() if not isinstance(argument, exp.Column)]
+        numbers = [argument for argument in counts if isinstance(argument, exp.Literal) and not argument.is_string]
+        if (
+            not numbers
+            or any(not float(number.this) <= MAX_GROWTH for number in numbers)
+            or any(not isinstance(argument, exp.Literal) for argument in counts)
+        ):
+            raise ExpressionError(f"function {name} needs a written count of at most {MAX_GROWTH}")
+    if name in ("printf", "format"):
+        first = next(iter(node.iter_expressions()), None)
+        if not (isinstance(first, exp.Literal) and first.is_string) or re.search(r"\d{4}|\*|\{[^}]*\{", str(first.this)):
+            raise ExpressionError(f"function {name} needs a written format with widths below 1000")
 
 
 def quote(name: str) -> str:

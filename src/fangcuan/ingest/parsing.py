@@ -32,7 +32,7 @@ _FALSE = "'false', '0', 'no', '否'"
 #: Years 1900 to 9999: a date outside them is a slip of the pen.
 _DATE = r"(19|[2-9]\d)\d{2}-\d{2}-\d{2}"
 _CLOCK = r"\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?"
-_ZONE = r"(Z|z|[+-]\d{2}(:?\d{2})?)"
+_ZONE = r"(Z|z|[+-](0\d|1[0-4])(:?[0-5]\d)?)"
 _ZONED = f"{_DATE}[T ]{_CLOCK} ?{_ZONE}"
 _LOCAL = f"{_DATE}[T ]{_CLOCK}"
 
@@ -102,7 +102,7 @@ def _timestamp(source: str, base: str) -> Parsed:
         return replace(nothing, local=f"cast({source} as timestamp)")
     if base != "VARCHAR":
         return nothing
-    text = f"replace({source}, ',', '.')"
+    text = f"upper(replace({source}, ',', '.'))"
     tail = f"regexp_extract({source}, '{_ZONE}$', 1)"
     # +0800 and +08 are written +08:00.
     shown = (

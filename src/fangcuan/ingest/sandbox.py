@@ -8,17 +8,31 @@ from collections.abc import Mapping
 import duckdb
 import pyarrow as pa
 
+from fangcuan.ingest.base import Refused
+
+#: Seconds one statement over one chunk may take.
+TIME_LIMIT = 300.0
+
 _local = threading.local()
 
 
 def query(memory: str, tables: Mapping[str, pa.Table], sql: str) -> pa.Table:
-    """Rows of `sql` over Arrow tables, in their order. `memory` is DuckDB's limit, e.g. `2GB`. Raises duckdb.Error."""
+    """Rows of `sql` over Arrow tables, in their order. `memory` is DuckDB's limit, e.g. `2GB`.
+
+    Raises duckdb.Error, and Refused (`mapping_failed`) for a statement that takes longer than TIME_LIMIT.
+    """
     connection = _connection(memory)
+    alarm = threading.Timer(TIME_LIMIT, connection.interrupt)
+    alarm.daemon = True
+    alarm.start()
     try:
         for name, table in tables.items():
             connection.register(name, table)
         return connection.sql(sql).to_arrow_table()
+    except duckdb.InterruptException as error:
+        raise Refused("mapping_failed", f"an expression took longer than {TIME_LIMIT:g} s on one chunk") from error
     finally:
+        alarm.cancel()
         for name in tables:
             connection.unregister(name)
 

@@ -41,7 +41,8 @@ def read_parquet(path: Path, *, limit: int, chunk_rows: int) -> Iterator[pa.Tabl
     except (pa.ArrowInvalid, OSError) as error:
         message = str(error).split("\n", 1)[0]
         cut = any(
-            word in message for word in ("magic bytes", "file size is", "footer", "Unexpected end", "too small", "truncated", "EOF")
+            word in message
+            for word in ("magic bytes", "file size is", "footer", "Unexpected end", "too small", "truncated", "EOF")
         )
         raise Refused("truncated" if cut else "unreadable", f"not a whole Parquet file ({message})") from error
     except pa.ArrowException as error:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from fangcuan.ingest.base import FetchContext, RawChunk, RawDocument, Refused, SourceUnavailable
 from fangcuan.ingest.connectors import _tables, _text
+from fangcuan.ingest.connectors._joined import Join, Register, bundled, unbundled
 from fangcuan.ingest.secrets import SecretMissing, scrub
 
 Format = Literal["csv", "jsonl", "parquet", "excel"]
@@ -42,7 +43,8 @@ class FilesOptions(BaseModel):
     `path` is one pattern or several: a path below the source's folder, an absolute path or an fsspec URL; `*`, `?` and `**` match
     names, `{night:%Y-%m-%d}` matches a date. With `arrival: from_name` (the default where there is such a date) the date says
     when a file arrived, and files of all nights up to the one asked for are fetched; with `arrival: night` only the
-    files of that very night. Sizes are in bytes.
+    files of that very night. `join` names registers whose columns the rows get beside their own; a document then holds the
+    registers as well. Sizes are in bytes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -58,6 +60,7 @@ class FilesOptions(BaseModel):
     max_expanded_bytes: Annotated[int, Field(ge=1)] = 32 * 1024 * _MIB
     max_line_bytes: Annotated[int, Field(ge=1024)] = 4 * _MIB
     settle_seconds: Annotated[float, Field(ge=0)] = 0
+    join: tuple[Join, ...] = ()
     storage: dict[str, Any] = {}
     secrets: dict[str, str] = {}
 
@@ -111,31 +114,43 @@ class FilesConnector:
         seen = context.state.get("seen", {})
         found: list[_Found] = []
         for pattern in options.patterns:
-            try:
-                found += _find(pattern, options, context, storage)
-            except SourceUnavailable:
-                raise
-            except Exception as error:  # fsspec backends raise their own kinds
-                message = scrub(str(error), *(str(value) for value in storage.values()))
-                raise SourceUnavailable(f"{pattern}: {message or type(error).__name__}") from error
+            found += _found(pattern, options, context, storage)
+        beside = [_register(join.path, options, context, storage) for join in options.join]
         for item in sorted(set(found), key=lambda item: (item.arrived_on, item.name, item.path)):
-            if seen.get(item.path) == item.mark:
+            # A register that changed makes another document of the same rows.
+            mark = " ".join(each.mark for each in (item, *beside))
+            if seen.get(item.path) == mark:
                 continue
             context.progress(item.name)
+            members = [(each.name, _bytes_of(each, options.max_bytes)) for each in (item, *beside)]
             try:
-                with item.system.open(item.path, "rb", compression=None) as stream:
-                    path, sha256, size = context.stage(_pieces(stream, options.max_bytes))
+                path, sha256, size = context.stage(bundled(members) if beside else iter(members[0][1]))
             except OSError as error:
                 raise SourceUnavailable(f"{item.name}: {scrub(str(error), *map(str, storage.values()))}") from error
-            watermark = {"seen": {item.path: item.mark}}
+            watermark = {"seen": {item.path: mark}}
             yield RawDocument(context.source_id, item.name, path, sha256, size, item.arrived_on, watermark)
 
     def read(self, document: RawDocument, options: FilesOptions, chunk_rows: int) -> Iterator[RawChunk]:
         """Rows in chunks of at most `chunk_rows`; at least one chunk, which may be empty. Raises Refused."""
         if document.size > options.max_bytes:
             raise Refused("too_large", f"more than {options.max_bytes} bytes; raise max_bytes if that is right")
-        for table in _tables_of(document.path, document.name, options, chunk_rows):
-            yield RawChunk(table)
+        if not options.join:
+            for table in _tables_of(document.path, document.name, options, chunk_rows):
+                yield RawChunk(table)
+            return
+        with unbundled(document.path, 1 + len(options.join), options.max_bytes) as (rows, *others):
+            beside = [
+                Register(join, _register_rows(join, path)) for join, path in zip(options.join, others, strict=True)
+            ]
+            for table in _tables_of(rows, document.name, options, chunk_rows):
+                for register in beside:
+                    table = register.beside(table)
+                yield RawChunk(table)
+
+
+def _register_rows(join: Join, path: Path) -> Iterator[Any]:
+    options = FilesOptions.model_validate({"path": join.path, "encoding": join.encoding, "delimiter": join.delimiter})
+    yield from _tables_of(path, join.path, options, 1_000_000)
 
 
 def format_of(name: str) -> Format | None:
@@ -179,6 +194,29 @@ def _secrets(options: FilesOptions, context: FetchContext) -> dict[str, str]:
         return {option: context.secrets(name) for option, name in options.secrets.items()}
     except SecretMissing as error:
         raise SourceUnavailable(str(error)) from error
+
+
+def _found(pattern: str, options: FilesOptions, context: FetchContext, storage: dict[str, Any]) -> list[_Found]:
+    try:
+        return _find(pattern, options, context, storage)
+    except SourceUnavailable:
+        raise
+    except Exception as error:  # fsspec backends raise their own kinds
+        message = scrub(str(error), *(str(value) for value in storage.values()))
+        raise SourceUnavailable(f"{pattern}: {message or type(error).__name__}") from error
+
+
+def _register(pattern: str, options: FilesOptions, context: FetchContext, storage: dict[str, Any]) -> _Found:
+    """The newest file of a register's path."""
+    found = sorted(_found(pattern, options, context, storage), key=lambda item: (item.arrived_on, item.path))
+    if not found:
+        raise SourceUnavailable(f"{pattern}: there is no such file")
+    return found[-1]
+
+
+def _bytes_of(item: _Found, limit: int) -> Iterator[bytes]:
+    with item.system.open(item.path, "rb", compression=None) as stream:
+        yield from _pieces(stream, limit)
 
 
 def _find(pattern: str, options: FilesOptions, context: FetchContext, storage: dict[str, Any]) -> list[_Found]:
