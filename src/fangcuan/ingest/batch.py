@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from fangcuan.core.contract import Relation
 from fangcuan.core.failpoints import hit
 from fangcuan.ingest import connectors
 from fangcuan.ingest.base import RawDocument, Refused
+from fangcuan.ingest.extract import extractor
 from fangcuan.ingest.gate import BAD_SCHEMA, Gate, Statistics, judge
 from fangcuan.ingest.load import BatchReceipt, Loader, earlier_load, known_receipt, receipt_id
 from fangcuan.ingest.mapping import Mapper, arrow_schema
@@ -92,10 +93,38 @@ def load_document(
     replays: str | None = None,
 ) -> list[BatchReceipt]:
     """Receipts of one document, one per relation. Loading it again is a no-op with the same receipts' identities."""
+    # A connector that knows what a document holds before reading it spares the other feeds an empty batch.
+    tell = getattr(connectors.get(spec.connector.kind), "relation_of", None)
+    holds = tell(document) if tell else None
+    wanted = [feed for feed in spec.feeds if holds in (None, feed.relation)] or list(spec.feeds[:1])
+    found: dict[str, BatchReceipt] = {}
+    for feeds in _passes(wanted):
+        for receipt in _load_feeds(loader, spec, document, feeds, references, night_end, replays):
+            found[receipt.relation] = receipt
+    return [found[feed.relation] for feed in wanted]
+
+
+def _passes(wanted: Sequence[FeedSpec]) -> list[list[FeedSpec]]:
+    """Feeds that are read together. Master data goes first, one table after the other, so that a register which brings regions
+    and the partners in them is checked against itself; events are one pass over the document."""
+    masters = [[feed] for feed in wanted if RELATIONS[feed.relation].kind == "master"]
+    events = [feed for feed in wanted if RELATIONS[feed.relation].kind == "event"]
+    return [*masters, events] if events else masters
+
+
+def _load_feeds(
+    loader: Loader,
+    spec: SourceSpec,
+    document: RawDocument,
+    feeds: list[FeedSpec],
+    references: References,
+    night_end: dt.datetime,
+    replays: str | None,
+) -> list[BatchReceipt]:
     connector = connectors.get(spec.connector.kind)
     waiting: list[_Batch] = []
     receipts: list[BatchReceipt] = []
-    for feed in spec.feeds:
+    for feed in feeds:
         relation = RELATIONS[feed.relation]
         identity = receipt_id(spec.id, relation.name, document)
         known = known_receipt(loader.engine, identity)
@@ -127,14 +156,17 @@ def _load_batches(
     night_end: dt.datetime,
     replays: str | None,
 ) -> list[BatchReceipt]:
+    # Quarantined rows were kept as they came out of the extraction; played back they do not go through it again.
+    extract = extractor(spec) if replays is None else None
     try:
         with ExitStack() as stack:
             for batch in batches:
                 stack.callback(batch.close)
             for chunk in connector.read(document, spec.connector.options, CHUNK_ROWS):
+                table = extract(chunk.table) if extract else chunk.table
                 for batch in batches:
                     if chunk.relation in (None, batch.relation.name):
-                        batch.take(chunk.table, spec.id)
+                        batch.take(table, spec.id)
                         hit("load.between_chunks")
     except Refused as error:
         where = "; ".join(part for part in (error.position, error.column and f"column {error.column}") if part)
