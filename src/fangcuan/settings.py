@@ -35,6 +35,9 @@ class Settings:
     default_vat_rate: str = "0.13"
     memory_limit: str = "4GB"
     threads: int = 2
+    #: Cases a unit may open in a night before its circuit breaker holds them; 0 leaves it to each rule. A first night over
+    #: years of history brings more than any later one.
+    max_cases: int = 0
     content: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     config_path: Path | None = None
@@ -46,6 +49,8 @@ class Settings:
             raise SettingsError(f"timezone: {self.timezone!r} is not an IANA zone such as Asia/Shanghai") from error
         if self.threads < 1:
             raise SettingsError(f"threads: {self.threads} must be 1 or more")
+        if self.max_cases < 0:
+            raise SettingsError(f"max_cases: {self.max_cases} must be 0 (as each rule says) or more")
 
     @property
     def zone(self) -> zoneinfo.ZoneInfo:
@@ -121,10 +126,10 @@ def _typed(values: dict[str, Any], path: Path | None) -> Settings:
             typed[name] = tuple(part for part in value.split(os.pathsep if name == "content" else ",") if part)
         elif value is not None:
             typed[name] = tuple(str(part) for part in value)
-    if "threads" in typed:
+    for name in ("threads", "max_cases"):
         try:
-            typed["threads"] = int(typed["threads"])
+            typed[name] = int(typed[name]) if name in typed else getattr(Settings, name)
         except ValueError as error:
-            raise SettingsError(f"threads: {typed['threads']!r} is not a whole number") from error
+            raise SettingsError(f"{name}: {typed[name]!r} is not a whole number") from error
     typed["config_path"] = path
     return replace(Settings(home=typed.pop("home")), **typed)

@@ -38,7 +38,7 @@ def sources(installation: Installation) -> dict[str, SourceSpec]:
         except ContentError as error:
             problems.extend(error.problems)
     refuse(problems)
-    return dict(sorted(found.items(), key=lambda item: (not _is_master(item[1]), item[0])))
+    return dict(sorted(found.items(), key=lambda item: (*_turn(item[1]), item[0])))
 
 
 def source_ids(installation: Installation, schedule: str) -> list[str]:
@@ -46,8 +46,11 @@ def source_ids(installation: Installation, schedule: str) -> list[str]:
     return [key for key, spec in sources(installation).items() if schedule == "nightly" or spec.schedule == schedule]
 
 
-def _is_master(spec: SourceSpec) -> bool:
-    return all(RELATIONS[feed.relation].kind == "master" for feed in spec.feeds)
+def _turn(spec: SourceSpec) -> tuple[bool, int]:
+    """Master data before events, and what others refer to before what refers to it."""
+    fed = [feed.relation for feed in spec.feeds]
+    turns = [_MASTER_ORDER.index(name) if name in _MASTER_ORDER else len(_MASTER_ORDER) for name in fed]
+    return any(RELATIONS[name].kind == "event" for name in fed), max(turns)
 
 
 def configured_relations(installation: Installation) -> dict[str, list[str]]:

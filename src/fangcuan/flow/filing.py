@@ -62,8 +62,10 @@ def file_run(installation: Installation, run_id: str) -> dict[str, Any]:
             "run": {"run_id": run_id, "night": run.night.isoformat()},
         }
 
+    most = installation.settings.max_cases
     settings = {
-        key: UnitFiling(max_cases=unit.rule.case.max_cases, owner=unit.rule.owner) for key, unit in units.items()
+        key: UnitFiling(max_cases=most or unit.rule.case.max_cases, owner=unit.rule.owner)
+        for key, unit in units.items()
     }
     summary = file_findings(
         installation.engine,
