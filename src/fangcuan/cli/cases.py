@@ -1,4 +1,4 @@
-"""cases list|show|triage|dismiss|close|reopen."""
+"""cases list|show|act|triage|dismiss|close|reopen."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def show(
     rows: Annotated[int, typer.Option(help="Evidence rows shown per finding.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """One case: why it was flagged in English and Chinese, exact evidence rows, unit digest, evidence root, coverage, timeline."""
+    """One case: why it was flagged in English and Chinese, exact evidence rows, unit digest, evidence root, timeline."""
     from fangcuan.cases.views import show_case
     from fangcuan.flow.explain import render
 
@@ -60,11 +60,14 @@ def show(
     if as_json:
         print_json(case)
         return
+    subject, window = case["subject"], case["window"]
     out.print(
-        f"[bold]{case['number']}[/]  {case['family']} · {case['subject']['kind']} [bold]{case['subject']['id']}[/] · {case['status']} · {case['severity']}"
+        f"[bold]{case['number']}[/]  {case['family']} · {subject['kind']} [bold]{subject['id']}[/] · "
+        f"{case['status']} · {case['severity']}"
     )
     out.print(
-        f"{case['wording']}; allowed action: {case['allowed_action']}; window {case['window']['start'][:10]} … {case['window']['end'][:10]}"
+        f"{case['wording']}; allowed action: {case['allowed_action']}; "
+        f"window {window['start'][:10]} … {window['end'][:10]}"
     )
     for finding in case["findings_detail"]:
         out.print(
@@ -98,6 +101,25 @@ def _act(home: Home, command: str, number: str, actor: str, role: str, as_json: 
         print_json(result)
     else:
         out.print(f"{number}: {result['status']}")
+
+
+@app.command("act")
+@told
+def act(
+    number: str,
+    command: Annotated[
+        str, typer.Argument(help="A command of workflow.yml; a wrong one is answered with the possible ones.")
+    ],
+    actor: Actor,
+    role: Role = "analyst",
+    reason: Annotated[str | None, typer.Option(help="Where the command asks for a reason.")] = None,
+    outcome: Annotated[str | None, typer.Option(help="Where the command asks for an outcome.")] = None,
+    note: Annotated[str | None, typer.Option(help="Free text for the record.")] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Any command of the workflow, also one that only your workflow.yml has."""
+    _act(home, command, number, actor, role, as_json, reason=reason, outcome=outcome, note=note)
 
 
 @app.command("triage")

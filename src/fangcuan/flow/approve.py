@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import select
 
 from fangcuan.cases.approvals import approve, propose
+from fangcuan.content.roots import files, shipped_root
 from fangcuan.content.units import load_rules
 from fangcuan.core.canonical import canonical_json
 from fangcuan.detect.units import Unit, load_units
@@ -17,12 +18,27 @@ SHIPPER, DEFAULT_APPROVER = "package:fangcuan", "system:embedded-default"
 
 
 def approve_shipped(installation: Installation) -> list[str]:
-    """Propose and approve every unit as it is now; gives the ids of those that were not approved before."""
+    """Propose and approve every shipped unit as it is now; gives the ids of those that were not approved before.
+
+    What lies in a folder of FANGCUAN_CONTENT did not come with the package and waits for a person.
+    """
     approved = approved_digests(installation)
-    fresh = [unit for unit in load_units().values() if unit.digest not in approved]
+    private = _private()
+    fresh = [
+        unit
+        for unit in load_units().values()
+        if unit.digest not in approved and not private & {unit.id, unit.id.split(".", 1)[1]}
+    ]
     for unit in fresh:
         approve_unit(installation, unit, proposed_by=SHIPPER, approved_by=DEFAULT_APPROVER)
     return [unit.id for unit in fresh]
+
+
+def _private() -> set[str]:
+    """Ids of the rules, and names of the detectors, that lie in overlays."""
+    shipped = shipped_root()
+    rules = {f"{path.parent.name}.{path.stem}" for root, path in files("rules", "*/*.yml") if root != shipped}
+    return rules | {path.parent.name for root, path in files("detectors", "*/detector.yml") if root != shipped}
 
 
 def approve_unit(installation: Installation, unit: Unit, *, proposed_by: str, approved_by: str) -> None:

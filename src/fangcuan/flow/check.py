@@ -51,6 +51,11 @@ def _source_problems(folder: Path) -> list[Problem]:
     return found
 
 
+def _problem(text: str) -> Problem:
+    path, line, message = text.split(":", 2)
+    return Problem(Path(path), int(line), message.strip())
+
+
 def check_content() -> Report:
     """Rules with their SQL and shared views, sources, workflow."""
     problems: list[Problem] = []
@@ -64,8 +69,8 @@ def check_content() -> Report:
         problems.extend(_source_problems(folder))
     try:
         workflow.default()
-    except ContentError as error:
-        problems.extend(error.problems)
+    except workflow.WorkflowError as error:
+        problems.extend(_problem(line) for line in str(error).splitlines())
     views = sum(1 for _ in files("sql", "views/*.sql"))
     ordered = sorted(problems, key=lambda problem: (str(problem.path), problem.line))
     return Report(tuple(ordered), f"{units} units, {views} shared views, {len(folders)} sources, 1 workflow")

@@ -1,0 +1,95 @@
+"""A rule is one YAML file: listed, tested, run at night; filing cases only once someone has approved it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Run = Callable[..., tuple[int, Any]]
+UNIT = "diversion.overlay_visits"
+
+
+def add_rule(overlay: Path, text: str) -> Path:
+    path = overlay / "rules" / "diversion" / "overlay_visits.yml"
+    path.parent.mkdir(parents=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def ids(items: dict[str, Any]) -> set[str]:
+    return {item["id"] for item in items["items"]}
+
+
+def found_by(home: Path, run_id: str) -> list[str]:
+    from fangcuan.flow.installation import open_installation
+    from fangcuan.flow.night import findings_of
+
+    return [finding.unit_id for finding in findings_of(open_installation(home), run_id)]
+
+
+def test_one_file_is_listed_tested_run_and_files_once_approved(
+    home: Path, world: Path, overlay: Path, fangcuan: Run, rule_text: str, night: str
+) -> None:
+    before = ids(fangcuan("rules", "list", "--json")[1])
+    assert UNIT not in before
+    add_rule(overlay, rule_text)
+
+    assert ids(fangcuan("rules", "list", "--json")[1]) == before | {UNIT}
+    assert fangcuan("check")[0] == 0
+    code, tested = fangcuan("rules", "test", UNIT, "--json")
+    assert code == 0
+    assert len(tested["items"]) == 2
+    code, told = fangcuan("rules", "explain", UNIT)
+    assert code == 0
+    assert "Seen by an inspector" in told
+
+    code, judged = fangcuan("nightly", "--world", str(world), "--date", night, "--json")
+    assert code == 0, "what nobody approved files nothing"
+    (result,) = judged["items"]
+    assert result["cases_opened"] == 0
+    assert found_by(home, result["run_id"]) == [UNIT], "a shadow computes what it would have found"
+    assert fangcuan("cases", "list", "--json")[1] == {"items": []}
+
+    code, said = fangcuan("rules", "approve", UNIT, "--proposed-by", "ling", "--approved-by", "wei")
+    assert code == 0, said
+    # The same rows judged on the next night: the rule files now.
+    code, judged = fangcuan("nightly", "--world", str(world), "--date", "2026-03-19", "--json")
+    assert code == 10
+    (case,) = fangcuan("cases", "list", "--json")[1]["items"]
+    assert (case["family"], case["subject"]["id"]) == ("diversion", "D1")
+    assert "2 codes of D1" in fangcuan("cases", "show", case["number"])[1]
+
+
+def test_a_changed_rule_needs_approval_again(home: Path, overlay: Path, fangcuan: Run, rule_text: str) -> None:
+    from fangcuan.detect.units import load_units
+    from fangcuan.flow.approve import shadow_units
+    from fangcuan.flow.installation import open_installation
+
+    path = add_rule(overlay, rule_text)
+    assert fangcuan("rules", "approve", UNIT, "--proposed-by", "ling", "--approved-by", "wei")[0] == 0
+    assert UNIT not in shadow_units(open_installation(home), load_units())
+    path.write_text(rule_text.replace("value: 2", "value: 3"), encoding="utf-8")
+    assert UNIT in shadow_units(open_installation(home), load_units())
+
+
+def test_nobody_approves_his_own_rule(home: Path, overlay: Path, fangcuan: Run, rule_text: str) -> None:
+    add_rule(overlay, rule_text)
+    code, said = fangcuan("rules", "approve", UNIT, "--proposed-by", "ling", "--approved-by", "ling")
+    assert code == 1
+    assert "someone else has to approve it" in said
+
+
+def test_making_an_installation_approves_what_was_shipped_only(
+    overlay: Path, fangcuan: Run, rule_text: str, tmp_path: Path
+) -> None:
+    from fangcuan.detect.units import load_units
+    from fangcuan.flow.approve import shadow_units
+    from fangcuan.flow.installation import open_installation
+
+    add_rule(overlay, rule_text)
+    assert fangcuan("init", "--home", str(tmp_path / "home"))[0] == 0
+    units = load_units()
+    assert UNIT in units
+    shadow = {key for key, unit in units.items() if unit.rule.status == "shadow"}
+    assert shadow_units(open_installation(tmp_path / "home"), units) == shadow | {UNIT}
