@@ -130,6 +130,12 @@ def _master_digest(installation: Installation, night: dt.date) -> str:
     return digest(found)
 
 
+def judged_nights(installation: Installation) -> frozenset[dt.date]:
+    """Nights that were judged."""
+    with read(installation.engine) as connection:
+        return frozenset(connection.execute(select(Run.night).where(Run.state == "judged")).scalars())
+
+
 def load_run(installation: Installation, run_id: str) -> OpenRun:
     with read(installation.engine) as connection:
         row = connection.execute(select(Run.__table__).where(Run.run_id == run_id)).mappings().first()
