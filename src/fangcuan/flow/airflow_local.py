@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from typing import Any
 
 from sqlalchemy import create_engine, event
@@ -32,6 +33,11 @@ def create_metadata_engine(
         return create_engine(sql_alchemy_conn, connect_args=connect_args, **engine_args)
     engine = create_engine(sql_alchemy_conn, connect_args={**connect_args, "timeout": BUSY_TIMEOUT}, **engine_args)
     event.listen(engine, "connect", _tune)
+    if "backfill" in sys.argv[1:2]:
+        # This command reads and then writes in one transaction. SQLite refuses that at once, whatever the timeout, when
+        # the scheduler wrote in between; a transaction that begins as a writer waits for its turn instead.
+        event.listen(engine, "connect", _no_implicit_begin)
+        event.listen(engine, "begin", _begin_writing)
     return engine
 
 
@@ -52,6 +58,14 @@ def _tune(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("pragma synchronous=normal")
     cursor.close()
+
+
+def _no_implicit_begin(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
+
+
+def _begin_writing(connection: Any) -> None:
+    connection.exec_driver_sql("begin immediate")
 
 
 def _preload() -> None:
