@@ -148,7 +148,9 @@ def _check_growth(node: exp.Func) -> None:
             raise ExpressionError(f"function {name} needs a written count of at most {MAX_GROWTH}")
     if name in ("printf", "format"):
         first = next(iter(node.iter_expressions()), None)
-        if not (isinstance(first, exp.Literal) and first.is_string) or re.search(r"\d{4}|\*|\{[^}]*\{", str(first.this)):
+        if not (isinstance(first, exp.Literal) and first.is_string) or re.search(
+            r"\d{4}|\*|\{[^}]*\{", str(first.this)
+        ):
             raise ExpressionError(f"function {name} needs a written format with widths below 1000")
 
 

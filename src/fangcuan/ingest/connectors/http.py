@@ -319,7 +319,7 @@ class _Pages:
     def _body(self, response: httpx.Response) -> bytes:
         pieces: list[bytes] = []
         size = 0
-        for piece in response.iter_bytes(64 * 1024):
+        for piece in response.iter_bytes():  # as it comes: a full buffer may be long in coming
             size += len(piece)
             if size > self._options.max_page_bytes:
                 raise Refused("too_large", f"a page of more than {self._options.max_page_bytes} bytes")

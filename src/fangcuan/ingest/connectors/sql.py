@@ -103,8 +103,8 @@ class SqlConnector:
         )
         try:
             with engine.connect() as connection:
-                connection = connection.execution_options(stream_results=True, yield_per=options.fetch_rows)
                 _read_only(connection, options)
+                connection = connection.execution_options(stream_results=True, yield_per=options.fetch_rows)
                 statement = _statement(options, _since(options, context.state))
                 rows = connection.execute(statement).mappings()
                 yield from _documents(rows, options, context)
@@ -158,13 +158,16 @@ def _statement(options: SqlOptions, since: Any) -> sa.Select[Any]:
         schema, _, name = options.table.rpartition(".")
         origin: Any = sa.table(name, schema=schema or None)
     else:
-        origin = sa.text(str(options.query).rstrip().rstrip(";")).columns().subquery("q")
+        origin = sa.text(str(options.query).rstrip().rstrip(";").replace(":", "\\:")).columns().subquery("q")
     statement: sa.Select[Any] = sa.select(sa.literal_column("*")).select_from(origin)
     if options.watermark is not None:
         column: Any = sa.column(options.watermark)
         if since is not None:
             # `>=`, not `>`: rows may have been written at the very same value after we read it.
-            statement = statement.where(column >= since)
+            # Text goes without a type, so that the database reads it as the column's own.
+            untyped = isinstance(since, str)
+            bound = sa.bindparam("since", since, type_=sa.types.NullType()) if untyped else since
+            statement = statement.where(column >= bound)
         statement = statement.order_by(column)
     return statement
 
