@@ -45,7 +45,7 @@ def test_a_night_files_a_case_with_its_evidence(new_home: Any, small_world: Path
     assert len(finding["unit_digest"]) == 64
     assert len(shown["evidence_root"]) == 64
     assert finding["evidence"]["coverage"]["not_looked"] == []
-    assert [entry["kind"] for entry in shown["timeline"]][0] == "case.opened"
+    assert shown["timeline"][0]["kind"] == "case.opened"
 
 
 def test_the_same_night_again_changes_nothing(new_home: Any, small_world: Path, flow_tools: dict[str, Any]) -> None:

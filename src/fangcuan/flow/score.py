@@ -1,4 +1,4 @@
-"""What a world's truth says of the filed cases: schemes caught and missed, innocents accused. Read by people, never by a night."""
+"""What a world's truth says of the filed cases: schemes caught and missed, innocents accused. No night reads it."""
 
 from __future__ import annotations
 
