@@ -38,7 +38,6 @@ class Settings:
     #: Cases a unit may open in a night before its circuit breaker holds them; 0 leaves it to each rule. A first night over
     #: years of history brings more than any later one.
     max_cases: int = 0
-    content: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     config_path: Path | None = None
 
@@ -120,12 +119,10 @@ def _typed(values: dict[str, Any], path: Path | None) -> Settings:
     for name in ("lake", "evidence"):
         if name in typed:
             typed[name] = Path(str(typed[name]))
-    for name in ("content", "sources"):
-        value = typed.get(name)
-        if isinstance(value, str):
-            typed[name] = tuple(part for part in value.split(os.pathsep if name == "content" else ",") if part)
-        elif value is not None:
-            typed[name] = tuple(str(part) for part in value)
+    if isinstance(sources := typed.get("sources"), str):
+        typed["sources"] = tuple(part.strip() for part in sources.split(",") if part.strip())
+    elif sources is not None:
+        typed["sources"] = tuple(str(part) for part in sources)
     for name in ("threads", "max_cases"):
         try:
             typed[name] = int(typed[name]) if name in typed else getattr(Settings, name)
