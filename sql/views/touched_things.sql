@@ -31,6 +31,36 @@ deep_inside_late as (
     from containment_steps c join inside_late l on c.parent_epc = l.epc
     where c.put_in
 ),
+beside_late as (
+    -- What left a carton late, or was in it after all, changes what its neighbours there are compared with.
+    select o.child_epc as epc, l.late_at
+    from late_things l
+    join containment_steps c on c.child_epc = l.epc
+    join containment_steps o on o.parent_epc = c.parent_epc
+    where c.put_in and o.put_in
+),
+new_handovers as (
+    select epc, at from holding_steps
+    where arrived_on > $since and $since > date '1900-01-01' and biz_step in ('commissioning', 'shipping', 'returning')
+),
+inside_handed as (
+    select c.child_epc as epc, n.at
+    from containment_steps c join new_handovers n on c.parent_epc = n.epc
+    where c.put_in
+),
+deep_inside_handed as (
+    select c.child_epc as epc, n.at
+    from containment_steps c join inside_handed n on c.parent_epc = n.epc
+    where c.put_in
+),
+answered_now as (
+    -- Taken in shortly before the carton or pallet around it was sent on its way, as far as clocks tell.
+    select h.epc
+    from holding_steps h
+    join (select * from inside_handed union all select * from deep_inside_handed) n
+        on n.epc = h.epc and h.at <= n.at and h.at > n.at - interval 3 day
+    where h.biz_step = 'receiving' and h.arrived_on <= $since
+),
 new_permits as (
     select distinct to_partner_id as partner_id
     from transfer_permits
@@ -51,6 +81,10 @@ from (
     select epc, late_at from inside_late
     union all
     select epc, late_at from deep_inside_late
+    union all
+    select epc, late_at from beside_late
+    union all
+    select epc, null from answered_now
     union all
     select epc, late_at from permitted_now
 )
