@@ -100,10 +100,10 @@ def test_every_complaint_is_told_at_once_each_with_its_line(tmp_path):
     [
         ("id: sample_prices", "id: other", "is not the name of its folder"),
         ("relation: price_observations", "relation: prices", "'prices' is not a relation"),
-        ("kind: files", "kind: ftp", "'ftp' is not known; expected one of epcis, files, http, sql"),
+        ("kind: files", "kind: ftp", "'ftp' is not known; expected one of epcis, files"),
         ("  kind: files\n", "", "connector.kind is missing"),
         ("schedule: nightly", "schedule: hourly", "schedule: "),
-        ("      price: price\n", "      price: a from b\n", "expected a single expression"),
+        ("      price: price\n", "      price: a from b\n", "not a DuckDB expression"),
         ("      observed_at: seen\n", "", "mandatory columns without an expression: observed_at"),
         ("price is not null", "${X}", "only replaced in connector options"),
         ("rows: [1, null]", "rows: [5, 1]", "above maximum"),
@@ -158,6 +158,10 @@ def test_specs_made_in_code_are_checked_too():
         FeedSpec(relation="sales", identity=True, map={"amount": "sum(x)"})
     with pytest.raises(ValidationError):
         Expect(rows=(3, 2))
+
+
+def test_a_bad_item_is_not_also_told_as_a_list_too_short(tmp_path):
+    assert len(complaints(write(tmp_path, GOOD.replace("price: price", "price: sum(price)")))) == 1
 
 
 def test_an_empty_or_odd_file_is_one_complaint(tmp_path):

@@ -109,7 +109,15 @@ def explain(
 ) -> list[Problem]:
     """The complaints of a pydantic model about YAML data, each at its line. `prefix` is where the data stands."""
     problems = []
-    for item in error.errors(include_url=False):
+    found = error.errors(include_url=False)
+    for item in found:
+        deeper = [
+            other
+            for other in found
+            if len(other["loc"]) > len(item["loc"]) and other["loc"][: len(item["loc"])] == item["loc"]
+        ]
+        if item["type"] == "too_short" and deeper:
+            continue  # pydantic counts only the items that were good
         where = (*prefix, *item["loc"])
         name = ".".join(str(part) for part in where) or "the file"
         kind, message = item["type"], item["msg"]
