@@ -167,7 +167,7 @@ def _inner(annotation: Any) -> Any:
 def _refuse_constructs(text: str, path: Path, problems: list[Problem]) -> None:
     documents = depth = 0
     for event in yaml.parse(text, Loader=_LOADER):
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark is not None else 1
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents == 2:
