@@ -7,6 +7,10 @@ An `extract.py` gives one function, applied to every chunk of raw rows before th
 It may make several rows of one or leave rows out. Every row keeps its `_position` (POSITION), so that what goes wrong with
 it later can be found in the source; what the function itself finds wrong it says in `_problems` (PROBLEMS, see `problem`)
 or, for the document as a whole, by raising Refused. The same chunk gives the same rows: no clock, no files, no network.
+
+A `model.py` gives one scikit-learn estimator with `fit(X)` and `score_samples(X)`, higher = more abnormal; unknown values
+are nan. `typical` and `filled` put medians in their place, `sorted_columns` and `upper_surprise` say how far in the upper
+tail of the training rows a value lies, `spread` gives a scale that outliers do not move.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import json
 
 import pyarrow as pa
 
+from fangcuan.detect.surprise import filled, sorted_columns, spread, typical, upper_surprise
 from fangcuan.ingest.base import POSITION, PROBLEMS, Refused
 
 
@@ -31,4 +36,15 @@ def problem(reason: str, column: str, value: str | None, expected: str) -> str:
     return json.dumps([{"reason": reason, "column": column, "value": value, "expected": expected}], ensure_ascii=False)
 
 
-__all__ = ["POSITION", "PROBLEMS", "Refused", "problem", "repeated"]
+__all__ = [
+    "POSITION",
+    "PROBLEMS",
+    "Refused",
+    "filled",
+    "problem",
+    "repeated",
+    "sorted_columns",
+    "spread",
+    "typical",
+    "upper_surprise",
+]

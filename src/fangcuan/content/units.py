@@ -59,8 +59,8 @@ class RuleTest(Strict):
     parameters: dict[str, Scalar | list[Scalar]] = {}
 
 
-class Rule(Strict):
-    """One rule. `id` is `<family>.<name>` and says where the file stands."""
+class UnitText(Strict):
+    """What rules and detectors say alike: who they are, what they read out, how their findings become cases."""
 
     id: str
     title: Bilingual
@@ -71,7 +71,6 @@ class Rule(Strict):
     severity: Literal["low", "medium", "high"] = "medium"
     parameters: dict[str, Parameter] = {}
     query: str
-    key: list[str] = []
     case: CaseKey = CaseKey()
     fingerprint: list[str] = []
     explanation: Bilingual | None = None
@@ -86,11 +85,6 @@ class Rule(Strict):
         return self.id.split(".", 1)[0]  # type: ignore[return-value]
 
     @property
-    def relation(self) -> str:
-        """Name under which later units read the rows of a fact."""
-        return f"fact_{self.id.replace('.', '_')}"
-
-    @property
     def explanation_names(self) -> tuple[str, ...]:
         """Columns the explanation speaks of, in order of first use."""
         if self.explanation is None:
@@ -103,12 +97,28 @@ class Rule(Strict):
         return tuple(found)
 
 
+class Rule(UnitText):
+    """One rule. `id` is `<family>.<name>` and says where the file stands."""
+
+    key: list[str] = []
+
+    @property
+    def relation(self) -> str:
+        """Name under which later units read the rows of a fact."""
+        return f"fact_{self.id.replace('.', '_')}"
+
+
 class LoadedRule(Strict):
     """A rule with its place and its exact text."""
 
     rule: Rule
     path: Path
     text: str
+
+    @property
+    def query_line(self) -> int:
+        """Line of the file before the first of the query."""
+        return next((n for n, line in enumerate(self.text.splitlines(), 1) if line.startswith("query:")), 1)
 
 
 def load_rule(root: Path, path: Path) -> LoadedRule:

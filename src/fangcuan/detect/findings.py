@@ -17,7 +17,7 @@ from fangcuan.core.feeds import FEEDS
 from fangcuan.core.finding import SEVERITIES, EvidenceRef, Finding
 from fangcuan.core.masters import MASTERS
 from fangcuan.detect.relations import Night
-from fangcuan.detect.units import Unit
+from fangcuan.detect.units import AnyUnit
 from fangcuan.settings import Settings
 from fangcuan.warehouse.engine import quote
 
@@ -40,7 +40,7 @@ class UnitError(Exception):
     """A unit's query ran but its rows do not fit the contract of findings; the message names column and row."""
 
 
-def check_columns(unit: Unit, names: Sequence[str]) -> None:
+def check_columns(unit: AnyUnit, names: Sequence[str]) -> None:
     """Raises UnitError when a column is missing or means nothing."""
     rule = unit.rule
     missing = {"subject_id", "window_start", "window_end", "score"} - set(names)
@@ -59,7 +59,7 @@ def check_columns(unit: Unit, names: Sequence[str]) -> None:
 
 
 def to_findings(
-    unit: Unit, table: pa.Table, coverage_id: str, settings: Settings
+    unit: AnyUnit, table: pa.Table, coverage_id: str, settings: Settings
 ) -> list[tuple[Finding, list[tuple[str, str]]]]:
     """(finding without evidence, its evidence keys) per row, sorted by finding id. Raises UnitError."""
     check_columns(unit, table.column_names)
@@ -83,7 +83,7 @@ def _moment(value: Any, settings: Settings) -> dt.datetime:
 
 
 def _finding(
-    unit: Unit, row: Mapping[str, Any], coverage_id: str, settings: Settings
+    unit: AnyUnit, row: Mapping[str, Any], coverage_id: str, settings: Settings
 ) -> tuple[Finding, list[tuple[str, str]]]:
     rule = unit.rule
     if row["subject_id"] is None or row["score"] is None:
@@ -129,7 +129,7 @@ def _finding(
     return finding, sorted(set(keys))
 
 
-def _grouping(unit: Unit, row: Mapping[str, Any], last: dt.datetime, settings: Settings) -> dict[str, Any]:
+def _grouping(unit: AnyUnit, row: Mapping[str, Any], last: dt.datetime, settings: Settings) -> dict[str, Any]:
     case = unit.rule.case
     grouping: dict[str, Any] = {name: row.get(name) for name in case.group_by}
     local = last.astimezone(settings.zone)

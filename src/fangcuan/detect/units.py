@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from fangcuan.content.problem import Problem, complain, refuse
 from fangcuan.content.roots import signature
 from fangcuan.content.shared_sql import shared_views
-from fangcuan.content.units import LoadedRule, Rule, load_rules
+from fangcuan.content.units import LoadedRule, Rule, UnitText, load_rules
 from fangcuan.core.canonical import digest, sha256_hex
 from fangcuan.detect.relations import base_relations, read_views
 from fangcuan.detect.sql import Query, SqlRefused, parsed
@@ -18,6 +19,36 @@ from fangcuan.warehouse.canonical import canonical_names
 
 #: Parameters the engine gives to every query.
 BUILT_IN = frozenset({"night", "since", "night_end", "timezone", "currency", "default_vat_rate"})
+
+
+class AnyUnit(Protocol):
+    """What nights, filing and explanations ask of a unit, be it a rule or a detector."""
+
+    @property
+    def rule(self) -> UnitText: ...
+    @property
+    def query(self) -> Query: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def reads(self) -> frozenset[str]: ...
+    @property
+    def reads_facts(self) -> frozenset[str]: ...
+    @property
+    def id(self) -> str: ...
+    @property
+    def parameters(self) -> dict[str, Any]: ...
+
+
+class LoadedQuery(Protocol):
+    """A unit's text with the place of its query, as far as compiling needs it."""
+
+    @property
+    def rule(self) -> UnitText: ...
+    @property
+    def path(self) -> Path: ...
+    @property
+    def query_line(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -56,7 +87,7 @@ def _units(rules: Mapping[str, LoadedRule]) -> dict[str, Unit]:
     problems: list[Problem] = []
     queries: dict[str, Query] = {}
     for rule_id, item in rules.items():
-        query, found = _compile(item, facts)
+        query, found = compile_query(item, facts, BUILT_IN)
         problems.extend(found)
         if query is not None:
             queries[rule_id] = query
@@ -64,11 +95,13 @@ def _units(rules: Mapping[str, LoadedRule]) -> dict[str, Unit]:
     return _ordered(rules, queries, facts)
 
 
-def _compile(item: LoadedRule, facts: Mapping[str, Rule]) -> tuple[Query | None, list[Problem]]:
-    offset = next((n for n, line in enumerate(item.text.splitlines(), 1) if line.startswith("query:")), 1)
+def compile_query(
+    item: LoadedQuery, facts: Mapping[str, Rule], built_in: frozenset[str]
+) -> tuple[Query | None, list[Problem]]:
+    """The checked query of a unit, and what is wrong with it. `built_in` are parameters that need no declaration."""
 
     def problem(what: str, expected: str, todo: str, line: int = 0) -> Problem:
-        return complain(item.path, offset + line, what, expected, todo)
+        return complain(item.path, max(item.query_line + line, 1), what, expected, todo)
 
     try:
         query = parsed(item.rule.query)
@@ -82,7 +115,7 @@ def _compile(item: LoadedRule, facts: Mapping[str, Rule]) -> tuple[Query | None,
         )
     for name in sorted(known & set(query.steps)):
         problems.append(problem(f"step {name!r} hides the relation of that name", "a name of its own", "rename it"))
-    for name in sorted(query.parameters - set(item.rule.parameters) - BUILT_IN):
+    for name in sorted(query.parameters - set(item.rule.parameters) - built_in):
         problems.append(problem(f"parameter ${name}", "a declared parameter", f"declare {name} under parameters:"))
     for name in sorted(set(item.rule.parameters) - query.parameters):
         problems.append(problem(f"parameter {name} is never used", "every parameter named in the query", "remove it"))
