@@ -18,7 +18,7 @@ from fangcuan.detect.relations import night_end
 from fangcuan.flow.configured import sources, world_sources
 from fangcuan.flow.installation import Installation
 from fangcuan.ingest import connectors, secrets
-from fangcuan.ingest.base import FetchContext, SourceUnavailable
+from fangcuan.ingest.base import FetchContext, Refused, SourceUnavailable
 from fangcuan.ingest.batch import load_document
 from fangcuan.ingest.load import BatchReceipt, Loader, insert_new
 from fangcuan.ingest.source import SourceSpec
@@ -58,6 +58,7 @@ def pull_source(
     known = References(installation)
     receipts: list[BatchReceipt] = []
     unavailable: str | None = None
+    refused: str | None = None
     watermark = _state(installation, spec.id)
     first_open = first_open_night(installation)
     context = FetchContext(
@@ -81,8 +82,11 @@ def pull_source(
             watermark = connectors.merged_state(watermark, document.watermark)
     except SourceUnavailable as error:
         unavailable = str(error)
-    state = _pull_state(receipts, unavailable)
-    message = unavailable or next((r.message for r in receipts if r.state in {"refused", "held"} and r.message), None)
+    except Refused as error:
+        # What came was no document at all: there is nothing to keep a receipt of but the pull itself.
+        refused = error.message
+    state = _pull_state(receipts, unavailable, refused)
+    message = unavailable or refused or next((r.message for r in receipts if r.state in {"refused", "held"} and r.message), None)
     _remember(installation, spec, night, state, message, receipts, watermark)
     return {
         "source_id": spec.id,
@@ -119,9 +123,11 @@ class References:
         return {reference: values for reference, values in known.items() if values}
 
 
-def _pull_state(receipts: list[BatchReceipt], unavailable: str | None) -> str:
+def _pull_state(receipts: list[BatchReceipt], unavailable: str | None, refused: str | None) -> str:
     if unavailable is not None:
         return "unavailable"
+    if refused is not None:
+        return "refused"
     states = {receipt.state for receipt in receipts}
     return next((state for state in ("refused", "held") if state in states), "landed")
 
