@@ -126,11 +126,11 @@ class Query:
 
     @cached_property
     def _text(self) -> str:
-        return self.tree.sql("duckdb")
+        return self.tree.sql("duckdb", comments=False)
 
     def bind(self, parameters: Mapping[str, Any], step: str | None = None) -> str:
         """DuckDB SQL with every `$name` replaced by its value; with `step`, the rows of that CTE."""
-        text = self._text if step is None else self._step(step).sql("duckdb")
+        text = self._text if step is None else self._step(step).sql("duckdb", comments=False)
 
         def value(match: re.Match[str]) -> str:
             name = match.group(1)
