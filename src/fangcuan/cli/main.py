@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fangcuan.cli import audit, cases, content, data, nights
+from fangcuan.cli import audit, cases, content, data, models, nights
 
 app = typer.Typer(
     name="fangcuan",
@@ -17,6 +17,7 @@ app = typer.Typer(
 nights.add(app)
 data.add(app)
 content.add(app)
+models.add(app)
 cases.add(app)
 audit.add(app)
 

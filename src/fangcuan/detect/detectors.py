@@ -57,6 +57,10 @@ class DetectorUnit:
     def hyper_parameters(self) -> dict[str, Any]:
         return {name: parameter.value for name, parameter in self.rule.hyper_parameters.items()}
 
+    def query_parameters(self, window: tuple[dt.date, dt.date]) -> dict[str, Any]:
+        """What features.sql names: the detector's own parameters and the windows to give rows for."""
+        return {**self.parameters, "first_day": window[0], "end_day": window[1]}
+
     def training_window(self, night: dt.date) -> tuple[dt.date, dt.date]:
         """First day and end of the whole windows that are over by `night`, as many as the detector learns from."""
         end = window_floor(night + dt.timedelta(days=1), self.rule.window)

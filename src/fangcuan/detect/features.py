@@ -50,8 +50,7 @@ def compute_features(
     night: Night, unit: DetectorUnit, window: tuple[dt.date, dt.date], seconds: float = UNIT_SECONDS
 ) -> Features:
     """Features of the windows that start in [first day, end). Raises UnitError, SqlRefused or QueryRefused."""
-    parameters = {**unit.parameters, "first_day": window[0], "end_day": window[1]}
-    sql = night.prepare(unit.query, parameters)
+    sql = night.prepare(unit.query, unit.query_parameters(window))
     with time_limit(night.engine, unit.id, seconds):
         table = night.engine.arrow(sql)
     return as_features(unit, table)

@@ -18,10 +18,12 @@ from fangcuan.core.canonical import digest, plain
 from fangcuan.core.contract import DUCKDB_TYPES, Relation
 from fangcuan.core.feeds import FEEDS
 from fangcuan.core.masters import MASTERS
+from fangcuan.detect.detectors import DetectorUnit
+from fangcuan.detect.features import as_features
 from fangcuan.detect.relations import Night, night_parameters
 from fangcuan.detect.run import run_fact, run_unit
 from fangcuan.detect.sql import parsed
-from fangcuan.detect.units import Unit
+from fangcuan.detect.units import AnyUnit, Unit, facts_of
 from fangcuan.settings import Settings
 from fangcuan.warehouse.custody import CUSTODY
 from fangcuan.warehouse.engine import DuckEngine, quote
@@ -125,11 +127,14 @@ class TestOutcome:
     given: list[dict[str, Any]]
 
 
-def run_rule_test(unit: Unit, units: Mapping[str, Unit], test: RuleTest, settings: Settings) -> TestOutcome:
-    """Run one test through the real engine, facts first; compare each expected finding column by column."""
+def run_rule_test(unit: AnyUnit, units: Mapping[str, AnyUnit], test: RuleTest, settings: Settings) -> TestOutcome:
+    """Run one test through the real engine, facts first; compare each expected row column by column.
+
+    Rows are findings; of a fact its own rows, of a detector the rows of its features.
+    """
     night_date = dt.date.fromisoformat(test.night)
     since = dt.date.fromisoformat(test.since) if test.since else None
-    facts = {unit_id: item.rule for unit_id, item in units.items() if item.rule.role == "fact"}
+    facts = facts_of(units)
     with TemporaryDirectory() as folder, DuckEngine(settings) as engine:
         source = GivenRows({**unit.rule.background, **test.given}, night_date, Path(folder))
         night = Night(engine, source, facts, night_parameters(night_date, since, settings))
@@ -137,11 +142,16 @@ def run_rule_test(unit: Unit, units: Mapping[str, Unit], test: RuleTest, setting
             path = Path(folder) / f"{fact.id}.parquet"
             run_fact(night, fact, path)
             source.facts.setdefault(fact.id, []).append((night_date, path))
-        if unit.rule.role == "fact":
+        if isinstance(unit, DetectorUnit):
+            window = unit.scoring_window(night_date)
+            sql = night.prepare(unit.query, {**unit.query_parameters(window), **test.parameters})
+            got = [plain(row) for row in as_features(unit, engine.arrow(sql)).table.to_pylist()]
+        elif isinstance(unit, Unit) and unit.rule.role == "fact":
             sql = night.prepare(unit.query, {**unit.parameters, **test.parameters})
             order = ", ".join(quote(column) for column in unit.rule.key)
             got = [plain(row) for row in engine.arrow(f"select * from ({sql}) order by {order}").to_pylist()]
         else:
+            assert isinstance(unit, Unit)
             tuned = _with_parameters(unit, test.parameters)
             got = [_flat(finding.as_record()) for finding in run_unit(night, tuned, "test", settings).findings]
     return TestOutcome(unit.id, test.name, tuple(_compare(test.expect, got)), got)
@@ -158,11 +168,12 @@ def _with_parameters(unit: Unit, parameters: Mapping[str, Any]) -> Unit:
     return Unit(rule, unit.query, digest({"of": unit.digest, "with": dict(parameters)}), unit.reads, unit.reads_facts)
 
 
-def _facts_below(unit: Unit, units: Mapping[str, Unit]) -> list[Unit]:
-    by_relation = {item.rule.relation: item for item in units.values() if item.rule.role == "fact"}
+def _facts_below(unit: AnyUnit, units: Mapping[str, AnyUnit]) -> list[Unit]:
+    rules = [item for item in units.values() if isinstance(item, Unit)]
+    by_relation = {item.rule.relation: item for item in rules if item.rule.role == "fact"}
     ordered: list[Unit] = []
 
-    def visit(item: Unit) -> None:
+    def visit(item: AnyUnit) -> None:
         for relation in sorted(item.reads_facts):
             below = by_relation[relation]
             visit(below)

@@ -70,6 +70,12 @@ class Unit:
         return {name: parameter.value for name, parameter in self.rule.parameters.items()}
 
 
+def facts_of(units: Mapping[str, AnyUnit]) -> dict[str, Rule]:
+    """The facts among units: what others read by relation."""
+    rules = {key: unit.rule for key, unit in units.items()}
+    return {key: rule for key, rule in rules.items() if isinstance(rule, Rule) and rule.role == "fact"}
+
+
 def load_units(loaded: Mapping[str, LoadedRule] | None = None) -> dict[str, Unit]:
     """All units by id, those that others read first. Raises ContentError with every problem found."""
     if loaded is None:

@@ -90,6 +90,23 @@ def file(run_id: str) -> dict[str, Any]:
     return file_run(_installation(), run_id)
 
 
+def detectors() -> list[str]:
+    """Ids of the detectors that learn."""
+    from fangcuan.flow.training import detector_ids
+
+    return detector_ids()
+
+
+def train(detector_id: str, night: str | None = None) -> dict[str, Any]:
+    """Fit one detector on what was known by a night (default: the last judged one); later nights use the model.
+
+    {"detector_id", "state": "trained" | "kept" | "unchanged" | "refused", "message", "model_id", "trained_for", "rows", …}
+    """
+    from fangcuan.flow.training import train_detector
+
+    return train_detector(_installation(), detector_id, dt.date.fromisoformat(night) if night else None)
+
+
 def audit_verify() -> dict[str, Any]:
     """Verify the audit chain: {"exit_code", "message", "events", "first_bad_seq"}."""
     from fangcuan.cases.audit import verify

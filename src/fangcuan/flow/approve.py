@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import select
 
 from fangcuan.cases.approvals import approve, propose
 from fangcuan.content.roots import files, shipped_root
-from fangcuan.content.units import load_rules
 from fangcuan.core.canonical import canonical_json
-from fangcuan.detect.units import Unit, load_units
+from fangcuan.detect.detectors import all_units, unit_text
+from fangcuan.detect.units import AnyUnit
 from fangcuan.flow.installation import Installation
 from fangcuan.store.casework import rule_version
 from fangcuan.store.database import read
@@ -26,7 +28,7 @@ def approve_shipped(installation: Installation) -> list[str]:
     private = _private()
     fresh = [
         unit
-        for unit in load_units().values()
+        for unit in all_units().values()
         if unit.digest not in approved and not private & {unit.id, unit.id.split(".", 1)[1]}
     ]
     for unit in fresh:
@@ -41,10 +43,9 @@ def _private() -> set[str]:
     return rules | {path.parent.name for root, path in files("detectors", "*/detector.yml") if root != shipped}
 
 
-def approve_unit(installation: Installation, unit: Unit, *, proposed_by: str, approved_by: str) -> None:
+def approve_unit(installation: Installation, unit: AnyUnit, *, proposed_by: str, approved_by: str) -> None:
     """Record a unit's text and parameters under its digest, proposed and approved by different people."""
-    text = load_rules()[unit.id].text
-    proposed = canonical_json({"text": text, "parameters": unit.parameters}).decode()
+    proposed = canonical_json({"text": unit_text(unit.id), "parameters": unit.parameters}).decode()
     propose(
         installation.engine,
         unit_id=unit.id,
@@ -62,7 +63,7 @@ def approved_digests(installation: Installation) -> frozenset[str]:
         return frozenset(connection.execute(statement).scalars())
 
 
-def shadow_units(installation: Installation, units: dict[str, Unit]) -> frozenset[str]:
+def shadow_units(installation: Installation, units: Mapping[str, AnyUnit]) -> frozenset[str]:
     """Units that compute and file nothing: status shadow, or active with a text nobody approved."""
     approved = approved_digests(installation)
     return frozenset(key for key, unit in units.items() if unit.rule.status == "shadow" or unit.digest not in approved)

@@ -9,6 +9,8 @@ from pathlib import Path
 from fangcuan.cases import workflow
 from fangcuan.content.problem import ContentError, Problem
 from fangcuan.content.roots import files
+from fangcuan.detect.detectors import load_detector_units
+from fangcuan.detect.estimators import detector_problems
 from fangcuan.detect.units import load_units
 from fangcuan.flow.configured import source_folders
 from fangcuan.ingest.source import load_source
@@ -57,13 +59,20 @@ def _problem(text: str) -> Problem:
 
 
 def check_content() -> Report:
-    """Rules with their SQL and shared views, sources, workflow."""
+    """Rules with their SQL and shared views, detectors with their models, sources, workflow."""
     problems: list[Problem] = []
     units = 0
     try:
         units = len(load_units())
     except ContentError as error:
         problems.extend(error.problems)
+    detectors = 0
+    try:
+        problems.extend(detector_problems())
+        detectors = len(load_detector_units())
+    except ContentError as error:
+        # A rule that does not load keeps detectors from being compiled; its problems are told already.
+        problems.extend(problem for problem in error.problems if problem not in problems)
     folders = source_folders()
     for folder in folders.values():
         problems.extend(_source_problems(folder))
@@ -73,4 +82,7 @@ def check_content() -> Report:
         problems.extend(_problem(line) for line in str(error).splitlines())
     views = sum(1 for _ in files("sql", "views/*.sql"))
     ordered = sorted(problems, key=lambda problem: (str(problem.path), problem.line))
-    return Report(tuple(ordered), f"{units} units, {views} shared views, {len(folders)} sources, 1 workflow")
+    return Report(
+        tuple(ordered),
+        f"{units} rules, {detectors} detectors, {views} shared views, {len(folders)} sources, 1 workflow",
+    )

@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import select
 
 from fangcuan.core.canonical import plain
+from fangcuan.detect.detectors import DetectorUnit, all_units
 from fangcuan.detect.relations import Night, night_parameters
 from fangcuan.detect.sources import CatalogueRows
-from fangcuan.detect.units import load_units
+from fangcuan.detect.units import facts_of
 from fangcuan.flow.installation import Installation
 from fangcuan.store.catalogue import Run
 from fangcuan.store.database import read
@@ -25,7 +26,7 @@ class _Shown(dict[str, Any]):
 
 def render(code: str, params: Mapping[str, Any], language: str) -> str:
     """The sentence of an explanation code in `zh` or `en`; a unit that is gone leaves its code and parameters."""
-    unit = load_units().get(code)
+    unit = all_units().get(code)
     if unit is None or unit.rule.explanation is None:
         listed = ", ".join(f"{name} {value}" for name, value in params.items())
         return f"{code}: {listed}"
@@ -38,18 +39,20 @@ def unit_steps(
     installation: Installation, unit_id: str, night: dt.date, step: str | None = None, rows: int = 20
 ) -> dict[str, Any]:
     """A unit's named steps and the rows of one of them (its result when `step` is None) on a night: for looking, not filing."""
-    units = load_units()
+    units = all_units()
     unit = units[unit_id]
     with read(installation.engine) as connection:
         since = (
             connection.execute(select(Run.since).where(Run.night == night).order_by(Run.opened_at)).scalars().first()
         )
     source = CatalogueRows(installation.settings, installation.engine, night, {k: u.digest for k, u in units.items()})
-    facts = {key: item.rule for key, item in units.items() if item.rule.role == "fact"}
+    parameters = unit.parameters
+    if isinstance(unit, DetectorUnit):
+        parameters = unit.query_parameters(unit.scoring_window(night))
     with DuckEngine(installation.settings) as engine:
         engine.confine([installation.settings.lake_path, installation.settings.spill_path])
-        opened = Night(engine, source, facts, night_parameters(night, since, installation.settings))
-        sql = opened.prepare(unit.query, unit.parameters, step)
+        opened = Night(engine, source, facts_of(units), night_parameters(night, since, installation.settings))
+        sql = opened.prepare(unit.query, parameters, step)
         table = engine.arrow(f"select * from ({sql}) limit {int(rows)}")
         total = engine.scalar(f"select count(*) from ({sql})")
     return {

@@ -16,6 +16,7 @@ from fangcuan.core.canonical import digest
 from fangcuan.core.failpoints import hit
 from fangcuan.core.finding import Finding
 from fangcuan.detect.decide import Decisions, decide
+from fangcuan.detect.detectors import DetectorUnit
 from fangcuan.flow.approve import shadow_units
 from fangcuan.flow.installation import Installation
 from fangcuan.flow.night import NightFailed, evidence_of, findings_of, live_units, load_run, unit_results
@@ -31,7 +32,9 @@ def decide_run(installation: Installation, run_id: str) -> Decisions:
     left = [unit_id for unit_id in (*run.plan["facts"], *run.plan["units"]) if unit_id not in done]
     if left:
         raise NightFailed(f"units not run yet: {', '.join(left)}; detect them before deciding")
-    return decide(findings_of(installation, run_id), frozenset(), shadow_units(installation, units))
+    # What a model finds odd supports what a rule can show, and never opens a case by itself.
+    supporting = frozenset(key for key, unit in units.items() if isinstance(unit, DetectorUnit))
+    return decide(findings_of(installation, run_id), supporting, shadow_units(installation, units))
 
 
 def file_run(installation: Installation, run_id: str) -> dict[str, Any]:
@@ -89,6 +92,7 @@ def file_run(installation: Installation, run_id: str) -> dict[str, Any]:
             {source for result in results for source in result["coverage"].get("not_looked", ())}
             | {source for source, item in run.coverage["sources"].items() if item["state"] not in {"landed"}}
         ),
+        "untrained_units": sorted(result["unit_id"] for result in results if result["state"] == "untrained"),
         "blind_units": sorted(result["unit_id"] for result in results if result["state"] == "not_looked"),
         "findings_digest": digest([finding.as_record() for finding in findings_of(installation, run_id)]),
     }

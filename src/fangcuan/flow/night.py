@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-import os
 import resource
 import time
 from collections.abc import Mapping
@@ -19,20 +18,24 @@ import fangcuan
 from fangcuan.core.canonical import canonical_json, digest, sha256_hex
 from fangcuan.core.failpoints import hit
 from fangcuan.core.finding import Finding
+from fangcuan.detect.detectors import DetectorUnit, all_units
 from fangcuan.detect.findings import UnitError, read_lines, record_line
+from fangcuan.detect.models import ModelRefused
 from fangcuan.detect.relations import Night, night_end, night_parameters
 from fangcuan.detect.run import run_fact, run_unit
+from fangcuan.detect.scoring import run_detector
 from fangcuan.detect.sources import CatalogueRows
 from fangcuan.detect.sql import SqlRefused
-from fangcuan.detect.units import Unit, load_units
+from fangcuan.detect.units import AnyUnit, Unit, facts_of
 from fangcuan.flow.configured import configured_relations
 from fangcuan.flow.coverage import coverage_id, night_coverage, unit_coverage
 from fangcuan.flow.installation import Installation
+from fangcuan.flow.training import open_model, pinned_models
 from fangcuan.ingest.load import insert_new
 from fangcuan.store.catalogue import LakeFileRow, Run, UnitResult
 from fangcuan.store.database import read, write
 from fangcuan.store.masters import MASTER_TABLES
-from fangcuan.warehouse.engine import DuckEngine, QueryRefused, publish
+from fangcuan.warehouse.engine import DuckEngine, QueryRefused, publish_bytes
 
 
 class NightFailed(Exception):
@@ -51,15 +54,15 @@ class OpenRun:
     coverage: Mapping[str, Any]
 
 
-def live_units() -> dict[str, Unit]:
-    """Units that run at night: draft and retired ones do not."""
-    return {key: unit for key, unit in load_units().items() if unit.rule.status in {"active", "shadow"}}
+def live_units() -> dict[str, AnyUnit]:
+    """Rules and detectors that run at night: draft and retired ones do not."""
+    return {key: unit for key, unit in all_units().items() if unit.rule.status in {"active", "shadow"}}
 
 
 def open_night(installation: Installation, night: dt.date) -> dict[str, Any]:
     """Pin what the night sees and give its plan; for a judged night say so.
 
-    The run's id is a digest of night, lake files, master data, units and code, so opening twice opens once.
+    The run's id is a digest of night, lake files, master data, units, models and code, so opening twice opens once.
     """
     engine = installation.engine
     with read(engine) as connection:
@@ -75,7 +78,8 @@ def open_night(installation: Installation, night: dt.date) -> dict[str, Any]:
     files = _manifest(installation, night)
     manifest_digest = digest([[item["relation"], item["event_date"], item["sha256"]] for item in files])
     master_digest = _master_digest(installation, night)
-    content_digest = digest({key: unit.digest for key, unit in units.items()})
+    models = pinned_models(installation, units.values(), night)
+    content_digest = digest({"units": {key: unit.digest for key, unit in units.items()}, "models": models})
     coverage = night_coverage(engine, night, since, configured_relations(installation))
     run_id = digest([night, since, manifest_digest, master_digest, content_digest, fangcuan.__version__, coverage])[:32]
     facts = [key for key, unit in units.items() if unit.rule.role == "fact"]
@@ -89,14 +93,14 @@ def open_night(installation: Installation, night: dt.date) -> dict[str, Any]:
         "master_digest": master_digest,
         "content_digest": content_digest,
         "code_version": fangcuan.__version__,
-        "plan": {"facts": facts, "units": rest},
+        "plan": {"facts": facts, "units": rest, "models": models},
         "coverage": coverage,
         "counts": {},
         "opened_at": dt.datetime.now(dt.UTC),
         "judged_at": None,
     }
     manifest = {"night": night, "manifest_digest": manifest_digest, "files": files}
-    _publish_bytes(
+    publish_bytes(
         installation.settings.lake_path / "manifests" / f"{night}-{run_id[:12]}.json", canonical_json(manifest)
     )
     hit("night.after_manifest")
@@ -164,7 +168,7 @@ class NightDetection:
         self._installation = installation
         self._run = run
         self._units = live_units()
-        self._facts = {key: unit.rule for key, unit in self._units.items() if unit.rule.role == "fact"}
+        self._facts = facts_of(self._units)
         self._rows = CatalogueRows(
             installation.settings, installation.engine, run.night, {key: u.digest for key, u in self._units.items()}
         )
@@ -185,7 +189,7 @@ class NightDetection:
             self._nights[since] = Night(engine, self._rows, self._facts, parameters)
         return self._nights[since]
 
-    def _since(self, unit: Unit) -> dt.date | None:
+    def _since(self, unit: AnyUnit) -> dt.date | None:
         if unit.rule.role != "fact":
             return self._run.since
         # A fact that was changed starts anew: it has no rows of its own before tonight.
@@ -207,30 +211,44 @@ class NightDetection:
                 message = f"{by_relation[relation]}, which it reads, did not run: {below['message']}"
                 return self._store(unit, "failed", {}, message=message)
         coverage = unit_coverage(self._run.coverage, unit.reads)
+        if isinstance(unit, DetectorUnit) and unit.id not in self._models:
+            return self._store(
+                unit, "untrained", coverage, message=f"no trained model yet; run: fangcuan train {unit.id}"
+            )
         started = time.monotonic()
         try:
             path, rows = self._compute(unit, coverage)
-        except (UnitError, SqlRefused, QueryRefused) as error:
+        except (UnitError, SqlRefused, QueryRefused, ModelRefused) as error:
             return self._store(unit, "failed", coverage, message=str(error), seconds=time.monotonic() - started)
         hit("detect.before_result")
         state = "done" if coverage["looked"] or unit.rule.role == "fact" else "not_looked"
         return self._store(unit, state, coverage, path=path, rows=rows, seconds=time.monotonic() - started)
 
-    def _compute(self, unit: Unit, coverage: Mapping[str, Any]) -> tuple[str, int]:
+    @property
+    def _models(self) -> Mapping[str, str]:
+        return self._run.plan.get("models", {})
+
+    def _compute(self, unit: AnyUnit, coverage: Mapping[str, Any]) -> tuple[str, int]:
         night = self._night(self._since(unit))
         folder = self._installation.settings.lake_path
-        if unit.rule.role == "fact":
+        if isinstance(unit, Unit) and unit.rule.role == "fact":
             name = f"facts/{unit.id}/{unit.digest[:12]}/{self._run.night}-{self._run.run_id[:12]}.parquet"
             return name, run_fact(night, unit, folder / name)
         name = f"findings/{self._run.night}-{self._run.run_id[:12]}/{unit.id}.jsonl"
-        result = run_unit(night, unit, coverage_id(coverage), self._installation.settings)
+        settings = self._installation.settings
+        if isinstance(unit, DetectorUnit):
+            model, envelope = open_model(self._installation, unit, self._models[unit.id])
+            result = run_detector(night, unit, model, envelope, coverage_id(coverage), settings)
+        else:
+            assert isinstance(unit, Unit)
+            result = run_unit(night, unit, coverage_id(coverage), settings)
         evidence = (
             record_line({"relation": relation, "key": key, "row": row})
             for (relation, key), row in sorted(result.evidence.items())
         )
-        _publish_bytes(folder / name.replace(".jsonl", ".evidence.jsonl"), b"".join(evidence))
+        publish_bytes(folder / name.replace(".jsonl", ".evidence.jsonl"), b"".join(evidence))
         hit("detect.between_files")
-        _publish_bytes(folder / name, b"".join(record_line(f.as_record()) for f in result.findings))
+        publish_bytes(folder / name, b"".join(record_line(f.as_record()) for f in result.findings))
         return name, len(result.findings)
 
     def _known(self, unit_id: str) -> dict[str, Any] | None:
@@ -249,7 +267,7 @@ class NightDetection:
 
     def _store(
         self,
-        unit: Unit,
+        unit: AnyUnit,
         state: str,
         coverage: Mapping[str, Any],
         *,
@@ -330,10 +348,3 @@ def evidence_of(installation: Installation, run_id: str) -> dict[tuple[str, str]
 def _file_sha256(path: Path) -> str:
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def _publish_bytes(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(data)
-    publish(partial, path)

@@ -111,7 +111,7 @@ class SourceState(Base):
 
 
 class LoadHead(Base):
-    """One row per relation, bumped by every load: two loads that ran at once are told apart from one after the other."""
+    """One row per relation, bumped by every load, so that a load notices another one that ran at the same time."""
 
     __tablename__ = "load_head"
 
@@ -147,6 +147,30 @@ class Run(Base):
     counts: Mapped[Any] = mapped_column(CanonicalJson)
     opened_at: Mapped[dt.datetime]
     judged_at: Mapped[dt.datetime | None]
+
+
+class ModelVersion(Base):
+    """A trained model: where its bytes lie and the sha256 they must have; without a row no file is ever loaded.
+
+    `model_id` is the digest of detector, training data, versions and night. Only promoted models judge; the latest whose
+    `trained_for` is before the night does.
+    """
+
+    __tablename__ = "model_version"
+    __table_args__ = (
+        CheckConstraint(_one_of("state", ("kept", "promoted")), name="state"),
+        Index("ix_model_version_detector", "detector_id", "unit_digest", "trained_for"),
+    )
+
+    model_id: Mapped[str] = mapped_column(primary_key=True)
+    detector_id: Mapped[str]
+    unit_digest: Mapped[str]
+    sha256: Mapped[str]
+    path: Mapped[str]
+    envelope: Mapped[Any] = mapped_column(CanonicalJson)
+    trained_for: Mapped[dt.date]
+    trained_at: Mapped[dt.datetime]
+    state: Mapped[str]
 
 
 class UnitResult(Base):

@@ -161,6 +161,14 @@ def publish(partial: Path, path: Path) -> None:
         os.close(folder)
 
 
+def publish_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to one file that exists whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_bytes(data)
+    publish(partial, path)
+
+
 def contract_types(relation: Relation) -> dict[str, str]:
     """DuckDB types of a relation's contract columns."""
     return {column.name: DUCKDB_TYPES[column.kind] for column in relation.columns}

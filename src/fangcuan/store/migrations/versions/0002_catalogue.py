@@ -42,6 +42,23 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("relation", name=op.f("pk_load_head")),
     )
     op.create_table(
+        "model_version",
+        sa.Column("model_id", sa.Text(), nullable=False),
+        sa.Column("detector_id", sa.Text(), nullable=False),
+        sa.Column("unit_digest", sa.Text(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("envelope", sa.Text(), nullable=False),
+        sa.Column("trained_for", sa.Date(), nullable=False),
+        sa.Column("trained_at", utc_datetime(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.CheckConstraint("state in ('kept', 'promoted')", name=op.f("ck_model_version_state")),
+        sa.PrimaryKeyConstraint("model_id", name=op.f("pk_model_version")),
+    )
+    op.create_index(
+        "ix_model_version_detector", "model_version", ["detector_id", "unit_digest", "trained_for"], unique=False
+    )
+    op.create_table(
         "pull",
         sa.Column("source_id", sa.Text(), nullable=False),
         sa.Column("night", sa.Date(), nullable=False),
@@ -158,6 +175,8 @@ def downgrade() -> None:
     op.drop_table("receipt")
     op.drop_table("quarantine")
     op.drop_table("pull")
+    op.drop_index("ix_model_version_detector", table_name="model_version")
+    op.drop_table("model_version")
     op.drop_table("load_head")
     op.drop_index("ix_lake_file_relation", table_name="lake_file")
     op.drop_table("lake_file")
