@@ -6,55 +6,54 @@ import datetime as dt
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
+import duckdb
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 #: Functions that return tables without reading anything.
 _TABLE_FUNCTIONS = frozenset({"unnest", "range", "generate_series"})
-#: Functions that look outside the relations a unit names.
+#: Functions that read the clock, chance, files or the session without DuckDB's catalogue saying so.
 _FORBIDDEN = frozenset(
-    [
-        "getenv",
-        "query",
-        "query_table",
-        "glob",
-        "sniff_csv",
-        "current_setting",
-        "getvariable",
-        "which_secret",
-        "read_text",
-        "read_blob",
-        "read_csv",
-        "read_csv_auto",
-        "read_json",
-        "read_json_auto",
-        "read_ndjson",
-        "read_parquet",
-        "parquet_scan",
-        "parquet_metadata",
-        "parquet_schema",
-        "random",
-        "uuid",
-        "gen_random_uuid",
-        "now",
-        "current_timestamp",
-        "get_current_timestamp",
-        "today",
-        "current_date",
-        "current_time",
-        "localtime",
-        "localtimestamp",
-        "transaction_timestamp",
-    ]
+    {
+        *("getenv", "query", "query_table", "glob", "sniff_csv", "which_secret", "read_text", "read_blob", "read_csv"),
+        *("read_csv_auto", "read_json", "read_json_auto", "read_ndjson", "read_parquet", "parquet_scan", "age", "ago"),
+        *("parquet_metadata", "parquet_schema", "rand", "random", "uuid", "now", "today", "version", "user"),
+        *("current_timestamp", "current_date", "current_time", "current_user", "localtime", "localtimestamp"),
+        *("current_localtime", "current_localtimestamp", "current_catalog", "current_role", "session_user"),
+    }
 )
+_SESSION = ("current_", "inet_", "has_", "pg_", "session_", "txid_", "duckdb_", "write_")
+
+
+@cache
+def _unsteady() -> frozenset[str]:
+    """Functions of DuckDB's own catalogue that are not a pure function of their arguments, tables and pragmas among them."""
+    with duckdb.connect() as connection:
+        rows = connection.execute(
+            "select distinct lower(function_name) from duckdb_functions() where function_type in "
+            "('table', 'table_macro', 'pragma') or (function_type in ('scalar', 'aggregate') and stability <> 'CONSISTENT')"
+        ).fetchall()
+        pure = connection.execute(
+            "select distinct lower(function_name) from duckdb_functions() where function_type in ('scalar', 'aggregate') "
+            "and stability = 'CONSISTENT'"
+        ).fetchall()
+    names = frozenset(name for (name,) in rows) - frozenset(name for (name,) in pure)
+    return names - _TABLE_FUNCTIONS
+
+
+def _forbidden(name: str) -> bool:
+    return name in _FORBIDDEN or name.startswith(_SESSION) or name in _unsteady()
 
 
 #: Quoted text and names (left alone), or a parameter.
 _PARAMETER = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\$([A-Za-z_][A-Za-z0-9_]*)""")
+
+
+_CALL = re.compile(r"\b([A-Za-z_][A-Za-z0-9_]*)\s*\(")
 
 
 class SqlRefused(Exception):
@@ -92,10 +91,18 @@ class Query:
                 raise SqlRefused("select into", "a unit only reads", "remove it")
             if isinstance(node, exp.Func):
                 name = (node.name if isinstance(node, exp.Anonymous) else node.sql_name()).lower()
-                if name in _FORBIDDEN:
+                if _forbidden(name):
                     raise SqlRefused(
                         f"function {name}()", "only the named relations and parameters", "use $night or a relation"
                     )
+            if isinstance(node, exp.TableSample):
+                raise SqlRefused("a random sample", "all rows of a relation", "remove the sample")
+        # What the engine will be given counts, whatever the parser called it.
+        for match in _CALL.finditer(_PARAMETER.sub("", self._text)):
+            if _forbidden(match.group(1).lower()):
+                raise SqlRefused(
+                    f"function {match.group(1).lower()}()", "only the named relations and parameters", "use a parameter"
+                )
         for table in self.tree.find_all(exp.Table):
             source = table.this
             if isinstance(source, exp.Identifier) or source is None:
