@@ -105,11 +105,18 @@ def load_document(
 
 
 def _passes(wanted: Sequence[FeedSpec]) -> list[list[FeedSpec]]:
-    """Feeds that are read together. Master data goes first, one table after the other, so that a register which brings regions
-    and the partners in them is checked against itself; events are one pass over the document."""
-    masters = [[feed] for feed in wanted if RELATIONS[feed.relation].kind == "master"]
+    """Feeds that are read together. Master data goes first, one table after the other and what others refer to before them, so
+    that a register which brings regions and the partners in them is checked against itself; events are one pass."""
+    masters = [feed for feed in wanted if RELATIONS[feed.relation].kind == "master"]
     events = [feed for feed in wanted if RELATIONS[feed.relation].kind == "event"]
-    return [*masters, events] if events else masters
+    passes = [[feed] for feed in sorted(masters, key=lambda feed: _depth(feed.relation))]
+    return [*passes, events] if events else passes
+
+
+def _depth(name: str) -> int:
+    """How many tables stand between this one and one that refers to nothing."""
+    below = {column.references.split(".")[0] for column in RELATIONS[name].columns if column.references} - {name}
+    return max((1 + _depth(other) for other in below), default=0)
 
 
 def _load_feeds(

@@ -135,7 +135,7 @@ def _future_rule(column: Column, night_end: dt.datetime) -> Rule:
     """Times before the night's end; dates up to the last local day that began before it."""
     if column.kind == "date":
         last = (night_end - dt.timedelta(microseconds=1)).date()
-        bound = dt.datetime(last.year, last.month, last.day)
+        bound = dt.datetime(last.year, last.month, last.day, tzinfo=dt.UTC)
         ask = Ask("expect_column_values_to_be_between", (("column", column.name), ("max_value", bound)))
         return Rule(f"{column.name} is not in the future", column.name, FUTURE, f"{last} or before", ask)
     arguments = (("column", column.name), ("max_value", night_end.astimezone(dt.UTC)), ("strict_max", True))
@@ -202,11 +202,12 @@ def _known(values: pa.ChunkedArray, vocabulary: frozenset[str]) -> pa.ChunkedArr
 
 
 def _comparable(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Values as pandas compares them fast: decimals as floats (bounds are never finer), dates as midnights."""
+    """Values as Great Expectations compares them fast: decimals as floats (bounds are never finer), dates as midnights UTC
+    (times without a zone it compares one by one)."""
     if pa.types.is_decimal(values.type) or pa.types.is_integer(values.type):
         return pc.cast(values, pa.float64(), safe=False)
     if pa.types.is_date(values.type):
-        return pc.cast(values, pa.timestamp("us"))
+        return pc.cast(values, pa.timestamp("us", "UTC"))
     return values
 
 
