@@ -25,6 +25,9 @@ from fangcuan.flow.nightly import judge_night
 #: Where the data lies; the sources' own paths begin with it.
 VARIABLE = "FANGCUAN_REAL_DATA"
 
+#: Two gigabytes for the engine keep a whole run, Python included, below four; what does not fit spills to disk.
+MEMORY_LIMIT = "2GB"
+
 Progress = Callable[[str], None]
 
 
@@ -139,6 +142,7 @@ def install(home: Path, set_id: str) -> Installation:
         currency=item.currency,
         sources=item.sources,
         max_cases=item.max_cases or None,
+        memory_limit=MEMORY_LIMIT,
     )
     approve_shipped(made)
     return made
