@@ -120,10 +120,13 @@ owner: tests
 subject: partner
 query: |
   {query}
+explanation: {{en: A unit of a test., zh: 测试单元。}}
 triage: {{en: None., zh: 无。}}
 innocent_readings: [{{en: None., zh: 无。}}]
 known_gaps: [{{en: None., zh: 无。}}]
-tests: []
+tests:
+  - {{name: a partner of nobody fires, given: {{}}, expect: [{{subject_id: P1}}]}}
+  - {{name: an empty night is quiet, given: {{}}, expect: []}}
 """
 
 

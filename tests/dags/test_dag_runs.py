@@ -6,7 +6,7 @@ import pytest
 
 from fangcuan import flow
 
-pytestmark = [pytest.mark.airflow, pytest.mark.slow]
+pytestmark = [pytest.mark.airflow, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 NIGHT = "2026-03-14"
 
