@@ -462,3 +462,11 @@ def test_what_is_written_as_text_comes_back_as_it_was(rows):
         assert back["price"] == row["price"]
         assert back["title"] == (row["title"] or None)
         assert back["in_stock"] is row["in_stock"]
+
+
+def test_an_offset_that_the_source_gives_is_kept_beside_a_time_in_utc():
+    event = {"event_id": "e", "event_type": "object", "epc": "c", "event_time": "2013-06-08T14:58:56.591Z"}
+    result = mapped(
+        TRACE_EVENTS, {**event, "event_time_offset": "+02:00"}, {**event, "event_time_offset": None}, {**event}
+    )
+    assert [row["event_time_offset"] for row in result.table.to_pylist()] == ["+02:00", "+00:00", "+00:00"]

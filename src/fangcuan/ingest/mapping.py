@@ -204,7 +204,9 @@ class Mapper:
                 sources[column.name] = values
         source_table = pa.table(sources) if sources else pa.table({"_none": pa.nulls(chunk.num_rows)})
         if sources:
-            ready |= self._parsed_texts(source_table)
+            for name, values in self._parsed_texts(source_table).items():
+                # An offset the source gives itself beside a time in UTC says more than the Z of that time.
+                ready[name] = pc.coalesce(ready[name], values) if name in ready else values
         for name, main in self._offsets.items():
             if name not in given and name not in ready and main in ready:
                 ready[name] = _constant("+00:00", pc.is_valid(ready[main]))
