@@ -111,6 +111,8 @@ def name_of(requirement: str) -> str:
     return re.split(r"[\[<>=~! ]", requirement)[0]
 
 
+#: What a script makes and nobody commits.
+MADE = {"deploy/secrets"}
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
@@ -143,4 +145,4 @@ def test_files_and_commands_that_documents_name_exist(path: Path) -> None:
     for verb in re.findall(r"`make ([a-z-]+)", text):
         assert verb in targets, f"{path.name}: make {verb}"
     for name in re.findall(r"`((?:src|tests|docs|rules|sql|dags|deploy|requirements)/[\w./-]+\w)`", text):
-        assert (ROOT / name).exists(), f"{path.name}: {name}"
+        assert (ROOT / name).exists() or name in MADE, f"{path.name}: {name}"
