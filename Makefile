@@ -56,6 +56,11 @@ docs: install ## write docs/reference from the code
 lock: $(BIN)/uv ## renew the lock files
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 		--extra airflow --extra dev --custom-compile-command "make lock" pyproject.toml -o requirements/all.lock --upgrade
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-annotate \
+		--extra airflow -c requirements/all.lock --custom-compile-command "make lock" pyproject.toml -o requirements/engine.lock --upgrade
+	@grep -E '^(apache-airflow[a-z-]*|psycopg)==' requirements/all.lock | cut -d' ' -f1 | \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-emit-index-url --no-annotate \
+		-c - --custom-compile-command "make lock" requirements/accounts.in -o requirements/accounts.lock --upgrade
 	@echo uv | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
 		--custom-compile-command "make lock" - -o requirements/uv.lock --upgrade
 
