@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class CatalogueRows:
     """Relation source over lake and casebook for one night.
 
     Event files older than `history_days` before the night are left out unless they arrived after `since`; custody and master data
-    are never cut.
+    are never cut. Feeds of at most `keep_rows` rows are held in memory, for whoever runs many units on one engine.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class CatalogueRows:
         night: dt.date,
         unit_digests: Mapping[str, str],
         history_days: int = 400,
+        keep_rows: int = 0,
     ):
         self._settings = settings
         self._engine = engine
@@ -57,30 +58,42 @@ class CatalogueRows:
         self._horizon = night - dt.timedelta(days=history_days)
         self._lake = Lake(settings.lake_path)
         self._files: dict[str, list[str]] | None = None
+        self._rows: Counter[str] = Counter()
+        self._keep_rows = keep_rows
 
     def _listed(self) -> dict[str, list[str]]:
         if self._files is None:
             found: dict[str, list[str]] = defaultdict(list)
-            statement = select(LakeFileRow.relation, LakeFileRow.path).where(
+            statement = select(LakeFileRow.relation, LakeFileRow.path, LakeFileRow.rows).where(
                 LakeFileRow.arrived_on <= self._night,
                 LakeFileRow.event_date.is_(None)
                 | (LakeFileRow.event_date >= self._horizon)
                 | (LakeFileRow.arrived_on > self._horizon),
             )
             with read(self._engine) as connection:
-                for relation, path in connection.execute(statement):
+                for relation, path, rows in connection.execute(statement):
                     found[relation].append(path)
+                    self._rows[relation] += rows
             self._files = dict(found)
         return self._files
 
     def open_raw(self, engine: DuckEngine, name: str) -> None:
         if name in FEEDS:
-            self._lake.open_relation(engine, f"lake_{name}", FEEDS[name], self._listed().get(name, []))
+            self._open_feed(engine, name)
         elif name in CUSTODY:
             paths = [self._lake.absolute(path) for path in sorted(self._listed().get(name, []))]
             engine.files_view(f"steps_{name}", CUSTODY[name][0], paths)
         else:
             self._open_master(engine, MASTERS[name])
+
+    def _open_feed(self, engine: DuckEngine, name: str) -> None:
+        files = self._listed().get(name, [])  # counts the rows as well
+        if not 0 < self._rows.get(name, 0) <= self._keep_rows:
+            self._lake.open_relation(engine, f"lake_{name}", FEEDS[name], files)
+            return
+        # Many units read the same few rows out of many small files: reading them once is cheaper than once per unit.
+        self._lake.open_relation(engine, f"files_{name}", FEEDS[name], files)
+        engine.table(f"lake_{name}", f"select * from files_{name}")
 
     def _open_master(self, engine: DuckEngine, relation: Relation) -> None:
         table = MASTER_TABLES[relation.name]

@@ -124,3 +124,10 @@ def scrub_evidence() -> dict[str, Any]:
     """Read every file of the evidence store and compare it with its name."""
     problems = _installation().evidence.scrub()
     return {"problems": [str(problem) for problem in problems]}
+
+
+def housekeeping() -> dict[str, Any]:
+    """Remove leftovers of killed runs that are a day old."""
+    from fangcuan.flow.housekeeping import tidy
+
+    return tidy(_installation())

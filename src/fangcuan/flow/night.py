@@ -161,16 +161,27 @@ def check_lake(installation: Installation, run_id: str) -> dict[str, Any]:
     return {"run_id": run_id, "files": len(files), "bytes": sum(item["size"] for item in files)}
 
 
-class NightDetection:
-    """Runs the units of one open run on one engine, so that what several units read is computed once."""
+#: Feeds up to this size are read once a night instead of once a unit (about 1 KiB a row in memory).
+KEEP_ROWS = 500_000
 
-    def __init__(self, installation: Installation, run: OpenRun):
+
+class NightDetection:
+    """Runs the units of one open run on one engine, so that what several units read is computed once.
+
+    `whole_night` says that all units will run on it, not one.
+    """
+
+    def __init__(self, installation: Installation, run: OpenRun, *, whole_night: bool = False):
         self._installation = installation
         self._run = run
         self._units = live_units()
         self._facts = facts_of(self._units)
         self._rows = CatalogueRows(
-            installation.settings, installation.engine, run.night, {key: u.digest for key, u in self._units.items()}
+            installation.settings,
+            installation.engine,
+            run.night,
+            {key: u.digest for key, u in self._units.items()},
+            keep_rows=KEEP_ROWS if whole_night else 0,
         )
         self._nights: dict[dt.date | None, Night] = {}
         self._engines: list[DuckEngine] = []

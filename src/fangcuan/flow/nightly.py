@@ -36,7 +36,7 @@ def judge_night(
         return {**opened, "again": True}
     run = load_run(installation, opened["run_id"])
     check_lake(installation, run.run_id)
-    detection = NightDetection(installation, run)
+    detection = NightDetection(installation, run, whole_night=True)
     try:
         for unit_id in (*run.plan["facts"], *run.plan["units"]):
             result = detection.detect(unit_id)
