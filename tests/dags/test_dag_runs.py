@@ -89,7 +89,6 @@ def test_prices_are_pulled_through_the_day(place, airflow_on, dags_test) -> None
     assert [row["source_id"] for row in place.rows("select source_id from pull")] == ["t_prices"]
 
 
-@pytest.mark.xfail(not hasattr(flow, "housekeeping"), reason="fangcuan.flow.housekeeping does not exist yet")
 def test_the_house_is_kept(place, airflow_on, dags_test) -> None:
     done = dags_test(airflow_on(place), "housekeeping")
     assert done.state == "success", done.log

@@ -37,7 +37,7 @@ def undisturbed(new_home: Any, small_world: Path, flow_tools: dict[str, Any]) ->
     return {"state": flow_tools["state"](home), "seconds": time.monotonic() - started}
 
 
-@pytest.mark.parametrize("visit", [1, 3])
+@pytest.mark.parametrize("visit", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_killed_at_every_failpoint_and_run_again(
     new_home: Any, small_world: Path, flow_tools: dict[str, Any], undisturbed: dict[str, Any], visit: int
 ) -> None:

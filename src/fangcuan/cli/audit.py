@@ -16,7 +16,10 @@ def add(parent: typer.Typer) -> None:
 @app.command("verify")
 @told
 def verify(home: Home = None, as_json: AsJson = False) -> None:
-    """Recompute the event chain. Ends with 0 ok, 1 altered, 2 truncated or rolled back, 5 cannot verify; names the first bad event."""
+    """Recompute the event chain and name the first bad event.
+
+    Ends with 0 ok, 1 altered, 2 truncated or rolled back, 5 cannot verify.
+    """
     from fangcuan.cases.audit import verify as run
 
     found = run(installation(home).engine)

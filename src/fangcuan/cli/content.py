@@ -111,7 +111,7 @@ def explain(
 
 @rules.command("test")
 @told
-def test(
+def run_tests(
     unit: Annotated[str | None, typer.Argument(help="One unit; all by default.")] = None, as_json: AsJson = False
 ) -> None:
     """Run the tests that stand in the rules."""

@@ -79,9 +79,8 @@ def list_(
     if not items:
         out.print("nothing is quarantined")
     for item in items:
-        out.print(
-            f"[bold]{item['receipt_id'][:12]}[/]  {item['source_id']} {item['relation']}  {item['rows']} rows of {item['document_name']}"
-        )
+        where = f"{item['source_id']} {item['relation']}  {item['rows']} rows of {item['document_name']}"
+        out.print(f"[bold]{item['receipt_id'][:12]}[/]  {where}")
         for reason, count in item["quarantined_by_reason"].items():
             out.print(f"    {count:>7,}  {reason}", markup=False)
         for example in item["examples"]:

@@ -96,7 +96,8 @@ def ingest(
     else:
         for result in results:
             colour = {"landed": "green", "held": "yellow"}.get(result["state"], "red")
-            counts = f"{result['rows_loaded']:,} loaded, {result['rows_duplicate']:,} duplicate, {result['rows_quarantined']:,} quarantined"
+            kinds = ("loaded", "duplicate", "quarantined")
+            counts = ", ".join(f"{result[f'rows_{kind}']:,} {kind}" for kind in kinds)
             out.print(f"[{colour}]{result['state']:<12}[/] {result['source_id']}: {counts}")
             if result["message"]:
                 out.print(f"             {result['message']}", markup=False)
@@ -161,7 +162,8 @@ def _night_line(result: dict[str, Any]) -> str:
 def _total_line(results: list[dict[str, Any]]) -> str:
     judged = [result for result in results if not result.get("again")]
     opened = sum(result["cases_opened"] for result in judged)
-    return f"{len(judged)} nights judged, {len(results) - len(judged)} judged before, {opened} cases opened; see `fangcuan cases list`"
+    before = len(results) - len(judged)
+    return f"{len(judged)} nights judged, {before} judged before, {opened} cases opened; see `fangcuan cases list`"
 
 
 class _bar:

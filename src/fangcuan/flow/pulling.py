@@ -86,7 +86,11 @@ def pull_source(
         # What came was no document at all: there is nothing to keep a receipt of but the pull itself.
         refused = error.message
     state = _pull_state(receipts, unavailable, refused)
-    message = unavailable or refused or next((r.message for r in receipts if r.state in {"refused", "held"} and r.message), None)
+    message = (
+        unavailable
+        or refused
+        or next((r.message for r in receipts if r.state in {"refused", "held"} and r.message), None)
+    )
     _remember(installation, spec, night, state, message, receipts, watermark)
     return {
         "source_id": spec.id,

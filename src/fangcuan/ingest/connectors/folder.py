@@ -45,7 +45,9 @@ class FolderConnector:
         """Rows of one file. Raises Refused, also for a file whose name is no relation."""
         relation = self.relation_of(document)
         if relation not in FEEDS and relation not in MASTERS:
-            raise Refused("unknown_relation", f"{document.name}: {relation!r} is no relation of the contract; rename the file")
+            raise Refused(
+                "unknown_relation", f"{document.name}: {relation!r} is no relation of the contract; rename the file"
+            )
         for chunk in FilesConnector().read(document, options.files, chunk_rows):
             yield RawChunk(chunk.table, relation)
 
