@@ -139,12 +139,12 @@ def test_gzip_is_read_by_its_content_and_members_are_joined(tmp_path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (gzip.compress(GOOD_JSON)[:-12], "truncated"),
-        (gzip.compress(GOOD_JSON)[:12] + b"\0" * 40, "unreadable"),
-        (gzip.compress(GOOD_JSON) + b"garbage", "unreadable"),
+        (gzip.compress(GOOD_JSON, mtime=0)[:-12], "truncated"),
+        (gzip.compress(GOOD_JSON, mtime=0)[:12] + b"\0" * 40, "unreadable"),
+        (gzip.compress(GOOD_JSON, mtime=0) + b"garbage", "unreadable"),
         (b"", "empty"),
         (b" \n\t ", "empty"),
-        (gzip.compress(b""), "empty"),
+        (gzip.compress(b"", mtime=0), "empty"),
     ],
 )
 def test_damaged_or_empty_files_are_refused(tmp_path, content, reason):
