@@ -19,12 +19,14 @@ from sqlalchemy import create_engine, text
 
 from fangcuan.cases.audit import verify
 from fangcuan.cases.views import list_cases, show_case
+from fangcuan.detect.detectors import DetectorUnit, all_units
 from fangcuan.flow.approve import approve_shipped
 from fangcuan.flow.explain import render
 from fangcuan.flow.installation import Installation, initialise
 from fangcuan.flow.night import judged_nights
 from fangcuan.flow.nightly import judge_night, nights_between
 from fangcuan.flow.score import score
+from fangcuan.flow.training import train_detector
 
 SOURCES = ("sample_masters", "sample_traces", "sample_field", "sample_documents", "sample_prices", "sample_sales")
 #: The last nights go through Airflow, the others through the same flow in this process.
@@ -108,6 +110,7 @@ def sample(home: Path, preset: str = "sample", airflow_nights: int = AIRFLOW_NIG
         )
         results = _judge(installation, erp, alone)
         failed |= any(result.get("failed_units") for result in results)
+        _train(installation)
         if not judged_nights(installation).issuperset(scheduled):
             out.print(
                 f"[bold]3[/]  judging {len(scheduled)} nights through Airflow (scheduler, DAG processor, API server)"
@@ -148,6 +151,14 @@ def _judge(installation: Installation, erp: Erp, nights: list[dt.date]) -> list[
         for name in result["failed_units"]:
             out.print(f"   [red]{result['night']}: {name} failed[/]")
     return results
+
+
+def _train(installation: Installation) -> None:
+    """Fit the detectors on what the nights so far knew; the nights to come use them beside the rules."""
+    for unit_id, unit in sorted(all_units().items()):
+        if isinstance(unit, DetectorUnit):
+            result = train_detector(installation, unit_id, None)
+            out.print(f"   detector {unit_id}: {result['state']}" + (f", {result['message']}" if result["message"] else ""))
 
 
 def _through_airflow(installation: Installation, erp: Erp, nights: list[dt.date]) -> bool:
