@@ -40,10 +40,13 @@ def event_view(relation: Relation) -> str:
             "and not (e.corrects_event_id is not null and e.biz_step is null and e.action is null)"
         )
     if relation.name == "sales":
-        # All lines of a document stand or fall together: the version recorded last is the document.
+        # All lines of a document stand or fall together: the version recorded last is the document. Lines that say nothing of
+        # when they were recorded are the first version, so only documents with a recorded line need to be looked up.
         return (
-            f"select * from {raw} qualify document_ref is null or coalesce(recorded_at, timestamptz '1970-01-01') = "
-            "max(coalesce(recorded_at, timestamptz '1970-01-01')) over (partition by source_id, document_ref)"
+            f"select e.* from {raw} e left join (select source_id, document_ref, max(recorded_at) as latest_at from {raw} "
+            "where document_ref is not null and recorded_at is not null group by source_id, document_ref) v "
+            "on v.document_ref = e.document_ref and v.source_id is not distinct from e.source_id "
+            "where v.latest_at is null or coalesce(e.recorded_at = v.latest_at, false)"
         )
     return f"select * from {raw}"
 
