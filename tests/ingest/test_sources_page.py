@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 
+import pyarrow as pa
+
 from fangcuan.ingest import connectors
+from fangcuan.ingest.extract import extractor
 from fangcuan.ingest.source import load_source
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sources.md").read_text(encoding="utf-8")
 
 
 def test_the_examples_load(tmp_path):
-    whole, feeds = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    whole, feeds, join = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     folder = tmp_path / "dealer_sales"
     folder.mkdir()
     (folder / "skus.csv").write_text("value,canonical\n")
-    for text in (whole, whole.split("feeds:")[0] + feeds):
+    head = whole.split("feeds:")[0]
+    for text in (whole, head + feeds, head + textwrap.indent(join, "  ") + feeds):
         (folder / "source.yml").write_text(text, encoding="utf-8")
         assert load_source(folder, {}).id == "dealer_sales"
+
+
+def test_the_extract_works(tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "extract.py").write_text(code, encoding="utf-8")
+    source = "id: demo\ntitle: {en: D, zh: 演}\nowner: o\nconnector: {kind: files, path: x.csv}\nfeeds: [{relation: sales}]\n"
+    (tmp_path / "demo" / "source.yml").write_text(source, encoding="utf-8")
+    run = extractor(load_source(tmp_path / "demo"))
+    assert run is not None
+    assert run(pa.table({"a": ["x"], "_position": ["row 2"]})).column("part").to_pylist() == [1, 2]
 
 
 def test_every_option_of_these_connectors_is_explained():
