@@ -158,7 +158,9 @@ def _train(installation: Installation) -> None:
     for unit_id, unit in sorted(all_units().items()):
         if isinstance(unit, DetectorUnit):
             result = train_detector(installation, unit_id, None)
-            out.print(f"   detector {unit_id}: {result['state']}" + (f", {result['message']}" if result["message"] else ""))
+            out.print(
+                f"   detector {unit_id}: {result['state']}" + (f", {result['message']}" if result["message"] else "")
+            )
 
 
 def _through_airflow(installation: Installation, erp: Erp, nights: list[dt.date]) -> bool:

@@ -31,11 +31,15 @@ def real(home: Path, out: Console | None = None) -> int:
                 out.print(f"\n[bold]{set_id}[/]  {step['about_en']}")
             elif step["kind"] == "pull":
                 counts = f"{step['rows_loaded']:,} rows loaded, {step['rows_quarantined']:,} quarantined"
-                out.print(f"   {step['source_id']}: {step['state']}, {counts}, {float(step['seconds']):.0f} s", markup=False)
+                out.print(
+                    f"   {step['source_id']}: {step['state']}, {counts}, {float(step['seconds']):.0f} s", markup=False
+                )
             elif step["kind"] == "night" and not step.get("again"):
                 failed |= bool(step.get("failed_units"))
                 bad = f"; failed: {', '.join(step['failed_units'])}" if step.get("failed_units") else ""
-                out.print(f"   night {step['night']}: {step['findings']:,} findings, {step['cases_opened']:,} cases{bad}")
+                out.print(
+                    f"   night {step['night']}: {step['findings']:,} findings, {step['cases_opened']:,} cases{bad}"
+                )
             elif step["kind"] == "done":
                 out.print(f"   {step['seconds']:.0f} s, {step['peak_memory_bytes'] / 2**30:.1f} GiB at most so far")
         _cases(home, set_id, out)

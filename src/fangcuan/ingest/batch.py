@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -144,7 +145,7 @@ def _load_feeds(
             receipt = _receipt(spec, feed, document, "duplicate", rows_read=earlier["rows_read"], rows_duplicate=rows)
             receipts.append(loader.record(receipt))
             continue
-        folder = loader.lake.root / "_work" / f"batch-{identity[:16]}"
+        folder = loader.lake.root / "_work" / f"batch-{identity[:16]}-{os.getpid()}"
         folder.mkdir(parents=True, exist_ok=True)
         gate = Gate(relation, feed.expect, references(relation), night_end)
         mapper = Mapper(relation, feed, loader.settings.timezone, memory=loader.settings.memory_limit)
@@ -220,7 +221,7 @@ def _keep_quarantine(loader: Loader, batch: _Batch) -> Path:
     path = loader.lake.root / "quarantine" / batch.relation.name / f"{batch.identity[:16]}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     table = pq.read_table(batch.bad_path)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     pq.write_table(table, partial, compression="zstd")
     partial.replace(path)
     return path

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import os
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -59,13 +60,14 @@ class Lake:
         return self.root / path
 
     def write(
-        self, engine: DuckEngine, relation: Relation, rows_sql: str, receipt_id: str, arrived_on: dt.date
+        self, engine: DuckEngine, relation: Relation, rows_sql: str, load: str, arrived_on: dt.date
     ) -> list[LakeFile]:
-        """Write the rows of `rows_sql` (lake columns) as one file per event date, under names made of the receipt.
+        """Write the rows of `rows_sql` (lake columns) as one file per event date, named after the load.
 
-        Writing again gives the same names and bytes, so a killed load is simply repeated.
+        `load` names receipt and version: writing again gives the same names and bytes, so a killed load is simply repeated,
+        and two processes at the same load do not meet in the work folder.
         """
-        work = self.root / "_work" / receipt_id[:16]
+        work = self.root / "_work" / f"{load}-{os.getpid()}"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         columns = ", ".join(quote(name) for name in lake_columns(relation))
@@ -78,7 +80,7 @@ class Lake:
         written = []
         for folder in sorted(work.iterdir()):
             event_date = dt.date.fromisoformat(folder.name.split("=", 1)[1])
-            name = f"{relation.name}/event_date={event_date}/{receipt_id[:16]}.parquet"
+            name = f"{relation.name}/event_date={event_date}/{load}.parquet"
             target = self.absolute(name)
             target.parent.mkdir(parents=True, exist_ok=True)
             parts = sorted(folder.iterdir())
@@ -92,10 +94,10 @@ class Lake:
         return written
 
     def write_derived(
-        self, engine: DuckEngine, relation: str, rows_sql: str, order: str, receipt_id: str, arrived_on: dt.date
+        self, engine: DuckEngine, relation: str, rows_sql: str, order: str, load: str, arrived_on: dt.date
     ) -> LakeFile:
         """Write one file of a maintained relation (custody) for one batch."""
-        name = f"{relation}/{receipt_id[:16]}.parquet"
+        name = f"{relation}/{load}.parquet"
         engine.write_parquet(f"select * from ({rows_sql}) order by {order}", self.absolute(name))
         return self.describe(name, relation, None, arrived_on)
 
