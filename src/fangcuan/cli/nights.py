@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -118,6 +119,7 @@ def nightly(
 
     Ends with 0 when nothing was found, 10 when cases were filed, 20 when something could not be looked at, 1 when it failed.
     """
+    from fangcuan.flow.night import lake_engine
     from fangcuan.flow.nightly import judge_night, nights_between
 
     place = installation(home)
@@ -125,9 +127,10 @@ def nightly(
         raise typer.BadParameter("give --date, or --from and --to")
     nights = [_day(date)] if date else nights_between(_day(str(first)), _day(str(last)))
     results: list[dict[str, Any]] = []
-    with _bar(len(nights)) as step:
+    with lake_engine(place) as engine, _bar(len(nights)) as step:
         for night in nights:
-            results.append(judge_night(place, night, world=world, progress=lambda message: step(0, message)))
+            said = partial(step, 0)
+            results.append(judge_night(place, night, world=world, progress=said, engine=engine))
             step(1, _night_line(results[-1]))
     if as_json:
         print_json({"items": results})

@@ -20,8 +20,8 @@ from fangcuan.store.catalogue import LakeFileRow, Run, UnitResult
 from fangcuan.store.database import read
 from fangcuan.store.masters import MASTER_TABLES
 from fangcuan.warehouse.custody import CUSTODY
-from fangcuan.warehouse.engine import DuckEngine, literal, quote
-from fangcuan.warehouse.lake import Lake
+from fangcuan.warehouse.engine import DuckEngine, files_sql, literal, quote
+from fangcuan.warehouse.lake import Lake, lake_columns
 
 _ARROW = {
     "text": pa.string(),
@@ -78,22 +78,19 @@ class CatalogueRows:
         return self._files
 
     def open_raw(self, engine: DuckEngine, name: str) -> None:
-        if name in FEEDS:
-            self._open_feed(engine, name)
-        elif name in CUSTODY:
-            paths = [self._lake.absolute(path) for path in sorted(self._listed().get(name, []))]
-            engine.files_view(f"steps_{name}", CUSTODY[name][0], paths)
-        else:
+        if name in MASTERS:
             self._open_master(engine, MASTERS[name])
-
-    def _open_feed(self, engine: DuckEngine, name: str) -> None:
-        files = self._listed().get(name, [])  # counts the rows as well
-        if not 0 < self._rows.get(name, 0) <= self._keep_rows:
-            self._lake.open_relation(engine, f"lake_{name}", FEEDS[name], files)
             return
-        # Many units read the same few rows out of many small files: reading them once is cheaper than once per unit.
-        self._lake.open_relation(engine, f"files_{name}", FEEDS[name], files)
-        engine.table(f"lake_{name}", f"select * from files_{name}")
+        raw, columns = (
+            (f"lake_{name}", lake_columns(FEEDS[name])) if name in FEEDS else (f"steps_{name}", CUSTODY[name][0])
+        )
+        paths = [self._lake.absolute(path) for path in sorted(self._listed().get(name, []))]  # counts the rows as well
+        if 0 < self._rows.get(name, 0) <= self._keep_rows:
+            # Many units read the same few rows out of many small files: reading them once is cheaper than once per unit.
+            engine.hold(raw, paths, lambda some: files_sql(columns, some))
+        else:
+            engine.forget(raw)
+            engine.files_view(raw, columns, paths)
 
     def _open_master(self, engine: DuckEngine, relation: Relation) -> None:
         table = MASTER_TABLES[relation.name]
@@ -115,10 +112,10 @@ class CatalogueRows:
         typed = ", ".join(f"cast({quote(n)} as {DUCKDB_TYPES[kinds.get(n, 'text')]}) as {quote(n)}" for n in names)
         engine.table(f"recorded_{relation.name}", f"select {typed} from casebook_{relation.name}")
 
-    def fact_runs(self, unit_id: str) -> list[tuple[dt.date, Path]]:
-        """Nights and files a fact has written with its present digest, up to and including this night."""
+    def fact_runs(self, unit_id: str) -> list[tuple[dt.date, Path, int]]:
+        """Nights, files and rows a fact has written with its present digest, up to and including this night."""
         statement = (
-            select(Run.night, UnitResult.path)
+            select(Run.night, UnitResult.path, UnitResult.rows)
             .join(UnitResult, UnitResult.run_id == Run.run_id)
             .where(
                 UnitResult.unit_id == unit_id,
@@ -129,13 +126,18 @@ class CatalogueRows:
             .order_by(Run.night)
         )
         with read(self._engine) as connection:
-            return [(night, self._lake.absolute(path)) for night, path in connection.execute(statement) if path]
+            return [(night, self._lake.absolute(path), n) for night, path, n in connection.execute(statement) if path]
 
     def open_fact(self, engine: DuckEngine, rule: Rule) -> None:
         runs = self.fact_runs(rule.id)
         if not runs:
             raise LookupError(f"{rule.id} has not run for {self._night}; facts run before the units that read them")
-        engine.view(f"rows_{rule.relation}", union_of_nights(runs))
+        raw, nights = f"rows_{rule.relation}", {path: night for night, path, _ in runs}
+        if sum(rows for _, _, rows in runs) <= self._keep_rows:
+            engine.hold(raw, list(nights), lambda some: union_of_nights([(nights[path], path) for path in some]))
+        else:
+            engine.forget(raw)
+            engine.view(raw, union_of_nights([(night, path) for path, night in nights.items()]))
 
 
 def union_of_nights(runs: Sequence[tuple[dt.date, Path]]) -> str:

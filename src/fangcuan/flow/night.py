@@ -165,13 +165,22 @@ def check_lake(installation: Installation, run_id: str) -> dict[str, Any]:
 KEEP_ROWS = 500_000
 
 
+def lake_engine(installation: Installation) -> DuckEngine:
+    """An engine that can read the lake and its own spill folder, nothing else."""
+    settings = installation.settings
+    engine = DuckEngine(settings)
+    engine.confine([settings.lake_path, settings.spill_path])
+    return engine
+
+
 class NightDetection:
     """Runs the units of one open run on one engine, so that what several units read is computed once.
 
-    `whole_night` says that all units will run on it, not one.
+    `engine` is given by whoever runs all units, not one: small feeds are then read once and held on it. It may serve several
+    nights, oldest first, and is closed by its giver.
     """
 
-    def __init__(self, installation: Installation, run: OpenRun, *, whole_night: bool = False):
+    def __init__(self, installation: Installation, run: OpenRun, *, engine: DuckEngine | None = None):
         self._installation = installation
         self._run = run
         self._units = live_units()
@@ -181,10 +190,11 @@ class NightDetection:
             installation.engine,
             run.night,
             {key: u.digest for key, u in self._units.items()},
-            keep_rows=KEEP_ROWS if whole_night else 0,
+            keep_rows=KEEP_ROWS if engine else 0,
         )
         self._nights: dict[dt.date | None, Night] = {}
         self._engines: list[DuckEngine] = []
+        self._given = engine
 
     def close(self) -> None:
         for engine in self._engines:
@@ -193,9 +203,10 @@ class NightDetection:
     def _night(self, since: dt.date | None) -> Night:
         if since not in self._nights:
             settings = self._installation.settings
-            engine = DuckEngine(settings)
-            engine.confine([settings.lake_path, settings.spill_path])
-            self._engines.append(engine)
+            engine = self._given if since == self._run.since else None
+            if engine is None:
+                engine = lake_engine(self._installation)
+                self._engines.append(engine)
             parameters = night_parameters(self._run.night, since, settings)
             self._nights[since] = Night(engine, self._rows, self._facts, parameters)
         return self._nights[since]
@@ -204,7 +215,7 @@ class NightDetection:
         if unit.rule.role != "fact":
             return self._run.since
         # A fact that was changed starts anew: it has no rows of its own before tonight.
-        earlier = [night for night, _ in self._rows.fact_runs(unit.id) if night < self._run.night]
+        earlier = [night for night, _, _ in self._rows.fact_runs(unit.id) if night < self._run.night]
         return max(earlier) if earlier and self._run.since else None
 
     def detect(self, unit_id: str) -> dict[str, Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from fangcuan.flow import pulling
 from fangcuan.flow.filing import file_run
 from fangcuan.flow.installation import Installation
-from fangcuan.flow.night import NightDetection, check_lake, load_run, open_night
+from fangcuan.flow.night import NightDetection, check_lake, lake_engine, load_run, open_night
+from fangcuan.warehouse.engine import DuckEngine
 
 Progress = Callable[[str], None]
 
@@ -26,8 +28,12 @@ def judge_night(
     world: Path | None = None,
     pull: bool = True,
     progress: Progress = lambda message: None,
+    engine: DuckEngine | None = None,
 ) -> dict[str, Any]:
-    """Pull and judge one night; for a judged night its summary again, marked `again`."""
+    """Pull and judge one night; for a judged night its summary again, marked `again`.
+
+    `engine` (of `lake_engine`) holds what earlier nights read; None makes one for this night.
+    """
     if pull:
         for result in pulling.pull_all(installation, night, world=world, progress=progress):
             progress(f"{night} {result['source_id']}: {result['state']}, {result['rows_loaded']} rows")
@@ -36,13 +42,14 @@ def judge_night(
         return {**opened, "again": True}
     run = load_run(installation, opened["run_id"])
     check_lake(installation, run.run_id)
-    detection = NightDetection(installation, run, whole_night=True)
-    try:
-        for unit_id in (*run.plan["facts"], *run.plan["units"]):
-            result = detection.detect(unit_id)
-            progress(f"{night} {unit_id}: {result['state']}, {result['rows']} rows, {result['seconds']} s")
-    finally:
-        detection.close()
+    with nullcontext(engine) if engine else lake_engine(installation) as shared:
+        detection = NightDetection(installation, run, engine=shared)
+        try:
+            for unit_id in (*run.plan["facts"], *run.plan["units"]):
+                result = detection.detect(unit_id)
+                progress(f"{night} {unit_id}: {result['state']}, {result['rows']} rows, {result['seconds']} s")
+        finally:
+            detection.close()
     return file_run(installation, run.run_id)
 
 
@@ -55,5 +62,6 @@ def judge_nights(
     progress: Progress = lambda message: None,
 ) -> Iterator[dict[str, Any]]:
     """Judge every night from `first` to `last`, oldest first; each sees only what had arrived by then."""
-    for night in nights_between(first, last):
-        yield judge_night(installation, night, world=world, progress=progress)
+    with lake_engine(installation) as engine:
+        for night in nights_between(first, last):
+            yield judge_night(installation, night, world=world, progress=progress, engine=engine)

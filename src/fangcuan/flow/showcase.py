@@ -23,7 +23,7 @@ from fangcuan.detect.detectors import DetectorUnit, all_units
 from fangcuan.flow.approve import approve_shipped
 from fangcuan.flow.explain import render
 from fangcuan.flow.installation import Installation, initialise
-from fangcuan.flow.night import judged_nights
+from fangcuan.flow.night import judged_nights, lake_engine
 from fangcuan.flow.nightly import judge_night, nights_between
 from fangcuan.flow.score import score
 from fangcuan.flow.training import train_detector
@@ -136,11 +136,12 @@ def _judge(installation: Installation, erp: Erp, nights: list[dt.date]) -> list[
         TextColumn("{task.description}"),
     )
     results = []
-    with Progress(*columns, console=out, transient=True, disable=not _terminal) as bar:
+    bars = Progress(*columns, console=out, transient=True, disable=not _terminal)
+    with lake_engine(installation) as engine, bars as bar:
         task = bar.add_task("", total=len(nights))
         for night in nights:
             erp.reach(night)
-            results.append(judge_night(installation, night))
+            results.append(judge_night(installation, night, engine=engine))
             bar.update(task, advance=1, description=str(night))
             if not _terminal and (night.day % 10 == 1 or night == nights[-1]):
                 out.print(f"   {night} judged")

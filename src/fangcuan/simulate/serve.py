@@ -11,11 +11,13 @@ import contextlib
 import ipaddress
 import json
 import signal
+import sys
 import threading
 import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from fangcuan.simulate.sql import load_sql
@@ -77,6 +79,11 @@ class WorldServer(ThreadingHTTPServer):
             raise _Problem(429, "too many requests", {"Retry-After": str(self.retry_after)})
         if luck == 3:
             raise _Problem(503, "the service is being restarted")
+
+    def handle_error(self, request: Any, client_address: tuple[str, int]) -> None:
+        # A client that hangs up is no fault of the service; anything else is, and is told.
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

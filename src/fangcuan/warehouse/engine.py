@@ -7,7 +7,7 @@ other engines get them transpiled.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -57,6 +57,7 @@ class DuckEngine:
             }
         )
         self._connection.execute("set TimeZone = 'UTC'")
+        self._held: dict[str, frozenset[Path]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -94,17 +95,27 @@ class DuckEngine:
         """Materialise `sql`; the table lives in memory or in the spill folder, never longer than the connection."""
         self.execute(f"create or replace temp table {quote(name)} as {sql}")
 
+    def hold(self, name: str, files: Sequence[Path], select: Callable[[Sequence[Path]], str]) -> None:
+        """Keep the rows of exactly `files` in the table `name`; `select` gives the SQL that reads some of them.
+
+        What the table holds already is not read again, so nights judged one after the other read only what is new.
+        """
+        wanted, held = frozenset(files), self._held.get(name, frozenset())
+        if not held or held - wanted:
+            self.forget(name)
+            self.table(name, select(files))
+        elif wanted - held:
+            self.execute(f"insert into {quote(name)} {select([path for path in files if path not in held])}")
+        self._held[name] = wanted
+
+    def forget(self, name: str) -> None:
+        """Drop what `hold` keeps under `name`, if anything."""
+        if self._held.pop(name, None) is not None:
+            self.execute(f"drop table {quote(name)}")
+
     def files_view(self, name: str, columns: Mapping[str, str], files: Sequence[Path | str]) -> None:
         """A view over Parquet files with exactly `columns` (name → DuckDB type); no files gives an empty relation."""
-        if not files:
-            empty = ", ".join(f"cast(null as {kind}) as {quote(column)}" for column, kind in columns.items())
-            self.view(name, f"select {empty} where false")
-            return
-        listed = ", ".join(literal(str(path)) for path in files)
-        wanted = ", ".join(quote(column) for column in columns)
-        self.view(
-            name, f"select {wanted} from read_parquet([{listed}], hive_partitioning = false, union_by_name = false)"
-        )
+        self.view(name, files_sql(columns, files))
 
     # -- queries -----------------------------------------------------------------------------------------------------
 
@@ -133,6 +144,16 @@ class DuckEngine:
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         self.execute(f"copy ({sql}) to {literal(str(partial))} (format parquet, compression zstd)")
         publish(partial, path)
+
+
+def files_sql(columns: Mapping[str, str], files: Sequence[Path | str]) -> str:
+    """SQL of exactly `columns` (name → DuckDB type) of Parquet files."""
+    if not files:
+        empty = ", ".join(f"cast(null as {kind}) as {quote(column)}" for column, kind in columns.items())
+        return f"select {empty} where false"
+    listed = ", ".join(literal(str(path)) for path in files)
+    wanted = ", ".join(quote(column) for column in columns)
+    return f"select {wanted} from read_parquet([{listed}], hive_partitioning = false, union_by_name = false)"
 
 
 @contextmanager
