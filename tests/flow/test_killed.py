@@ -37,9 +37,9 @@ def undisturbed(new_home: Any, small_world: Path, flow_tools: dict[str, Any]) ->
     return {"state": flow_tools["state"](home), "seconds": time.monotonic() - started}
 
 
-@pytest.mark.parametrize("visit", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("visit", "reached"), [(1, 10), pytest.param(3, 9, marks=pytest.mark.slow)])
 def test_killed_at_every_failpoint_and_run_again(
-    new_home: Any, small_world: Path, flow_tools: dict[str, Any], undisturbed: dict[str, Any], visit: int
+    new_home: Any, small_world: Path, flow_tools: dict[str, Any], undisturbed: dict[str, Any], visit: int, reached: int
 ) -> None:
     home, killed = None, []
     for name in FAILPOINTS:
@@ -55,7 +55,7 @@ def test_killed_at_every_failpoint_and_run_again(
     if home is not None:
         assert flow_tools["judge_in_process"](home.settings.home, small_world) == 0
         assert flow_tools["state"](home) == undisturbed["state"]
-    assert len(killed) >= 10, f"only {killed} were reached"
+    assert len(killed) >= reached, f"only {killed} were reached"
 
 
 def _killed_at_random(tools: dict[str, Any], home: Any, world: Path, seconds: float, times: int, seed: int) -> int:
