@@ -38,9 +38,9 @@ DEALERS, REGIONS = 3000, 300
 RESULTS = Path(__file__).parent / "results"
 
 
-def generate(folder: Path, serials: int, sightings: int, settings: Settings) -> None:
+def generate(folder: Path, serials: int, sightings: int, foreign: float, settings: Settings) -> None:
     """Lake files of the relations the core reads, as a load writes them (sorted, zstd), in batches of 48 M serials."""
-    done = folder / f"made-{serials}-{sightings}"
+    done = folder / f"made-{serials}-{sightings}-{foreign}"
     if done.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,13 +71,13 @@ def generate(folder: Path, serials: int, sightings: int, settings: Settings) -> 
             "event_time": "timestamptz '2026-03-31 02:00:00+00'",
             "event_type": "'object'",
             "action": "'OBSERVE'",
-            "epc": unit.replace("u as varchar", f"cast(hash(s) % {serials} as bigint) as varchar"),
+            "epc": unit,
             "quantity": "1",
-            "region_code": f"'R' || lpad(cast(hash(s, 7) % {REGIONS} as varchar), 3, '0')",
+            "region_code": "'R' || lpad(cast(place as varchar), 3, '0')",
             "observer": "'consumer_scan'",
             "place_source": "'gps'",
-            "latitude": "30 + (hash(s, 7) % 300) / 30.0",
-            "longitude": "110 + (hash(s, 7) % 300) / 30.0",
+            "latitude": "30 + place / 30.0",
+            "longitude": "110 + place / 30.0",
             "accuracy_m": "50",
             "device_hash": "cast(hash(s, 3) % 1000000 as varchar)",
             "row_key": "'scan-' || cast(s as varchar) || '|item'",
@@ -88,9 +88,14 @@ def generate(folder: Path, serials: int, sightings: int, settings: Settings) -> 
             f"cast({columns.get(name, 'null')} as {kind}) as {quote(name)}"
             for name, kind in lake_columns(FEEDS["trace_events"]).items()
         )
-        engine.write_parquet(
-            f"select {listed} from range({sightings}) r(s) order by row_key", folder / "trace_events/0.parquet"
+        # Most goods are seen where they belong: in the region of the dealer their carton was shipped to.
+        home = f"(hash(u // {PER_CARTON}) % {DEALERS}) % {REGIONS}"
+        away = f"hash(s, 11) % 1000 < {round(1000 * foreign)}"
+        rows = (
+            f"select s, u, case when {away} then hash(s, 7) % {REGIONS} else {home} end as place "
+            f"from (select s, cast(hash(s) % {serials} as bigint) as u from range({sightings}) r(s))"
         )
+        engine.write_parquet(f"select {listed} from ({rows}) order by row_key", folder / "trace_events/0.parquet")
     done.touch()
 
 
@@ -218,6 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--serials", type=int, default=20_000_000)
     parser.add_argument("--sightings", type=int, default=500_000)
+    parser.add_argument("--foreign", type=float, default=0.1, help="share of the sightings in a region drawn at random")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--memory", default="6GB")
     parser.add_argument("--folder", type=Path, default=Path("var/bench"))
@@ -226,7 +232,7 @@ def main() -> None:
     home = given.folder.resolve()
     settings = Settings(home=home, memory_limit=given.memory, threads=os.cpu_count() or 2)
     folder = home / f"core-{given.serials}"
-    generate(folder, given.serials, given.sightings, settings)
+    generate(folder, given.serials, given.sightings, given.foreign, settings)
     scans = [scan(folder, settings) for _ in range(given.runs + 1)][1:]
     runs = [core(folder, settings, home / "facts.parquet") for _ in range(given.runs + 1)][1:]
     seconds, bare = statistics.median(run["seconds"] for run in runs), statistics.median(scans)
@@ -236,6 +242,7 @@ def main() -> None:
         "what": "diversion core against a bare scan of the same columns",
         "serials": given.serials,
         "sightings": given.sightings,
+        "share_in_a_random_region": given.foreign,
         "rows": runs[0]["rows"],
         "unit_digest": runs[0]["unit_digest"],
         "core_seconds": round(seconds, 2),

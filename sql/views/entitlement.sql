@@ -1,40 +1,58 @@
 -- kept
 -- Which partner was entitled to hold a sighted unit when it was seen: the last one it was shipped, returned or commissioned to,
 -- or the one who took it over under a written permit. One row per sighting that has any custody.
-with steps as (
+with reached as (
+    -- One look at the steps tells both who held the unit and what it is.
     select
         l.row_key,
         l.depth,
         h.at,
         h.biz_step,
         h.partner_id,
-        h.from_partner_id,
         h.event_id,
-        h.row_key as step_key
+        h.row_key as step_key,
+        h.sku,
+        h.lot,
+        h.partner_id is not null
+        and h.at <= l.seen_at
+        and h.at >= l.from_at
+        and (l.to_at is null or h.at < l.to_at) as counts
     from lineage l
-    join holding_steps h
-        on h.epc = l.ancestor_epc and h.at <= l.seen_at and h.at >= l.from_at and (l.to_at is null or h.at < l.to_at)
-    where h.partner_id is not null
+    join holding_steps h on h.epc = l.ancestor_epc
 ),
-handed_over as (
-    select row_key, partner_id, at, event_id, step_key
-    from steps
-    where biz_step in ('commissioning', 'shipping', 'returning')
-    qualify row_number() over (partition by row_key order by at desc, biz_step, depth desc, event_id desc) = 1
-),
-taken_in as (
-    select row_key, partner_id, at, event_id, step_key
-    from steps
-    where biz_step = 'receiving'
-    qualify row_number() over (partition by row_key order by at desc, depth desc, event_id desc) = 1
-),
-goods as (
+last_steps as (
+    -- Of handovers at one moment commissioning goes before returning and shipping, the pallet's before the carton's.
     select
-        l.row_key,
-        min(h.sku) as sku,
-        min(h.lot) as lot
-    from lineage l join holding_steps h on h.epc = l.ancestor_epc
-    group by l.row_key
+        row_key,
+        max(
+            row(
+                at,
+                case biz_step when 'commissioning' then 2 when 'returning' then 1 else 0 end,
+                depth,
+                event_id,
+                partner_id,
+                step_key
+            )
+        ) filter (where counts and biz_step in ('commissioning', 'returning', 'shipping')) as handed,
+        max(row(at, depth, event_id, partner_id, step_key)) filter (where counts and biz_step = 'receiving') as taken,
+        min(sku) as sku,
+        min(lot) as lot
+    from reached
+    group by row_key
+),
+held as (
+    select
+        row_key,
+        struct_extract(handed, 1) as handed_at,
+        struct_extract(handed, 5) as handed_to,
+        struct_extract(handed, 6) as handed_by_step,
+        struct_extract(taken, 1) as taken_at,
+        struct_extract(taken, 4) as taken_by,
+        struct_extract(taken, 5) as taken_by_step,
+        sku,
+        lot
+    from last_steps
+    where handed is not null or taken is not null
 ),
 packed as (
     select row_key, arg_max(ancestor_epc, from_at) as carton_epc
@@ -43,43 +61,33 @@ packed as (
     group by row_key
 ),
 permitted as (
-    select r.row_key, min(p.permit_id) as permit_id
-    from taken_in r
-    join handed_over o using (row_key)
-    join goods g using (row_key)
+    select h.row_key, min(p.permit_id) as permit_id
+    from held h
     left join products q
-        on q.sku = g.sku
-        and cast(timezone($timezone, r.at) as date) >= q.valid_from
-        and (q.valid_to is null or cast(timezone($timezone, r.at) as date) < q.valid_to)
+        on q.sku = h.sku
+        and cast(timezone($timezone, h.taken_at) as date) >= q.valid_from
+        and (q.valid_to is null or cast(timezone($timezone, h.taken_at) as date) < q.valid_to)
     join transfer_permits p
-        on p.from_partner_id = o.partner_id
-        and p.to_partner_id = r.partner_id
-        and cast(timezone($timezone, r.at) as date) >= p.valid_from
-        and (p.valid_to is null or cast(timezone($timezone, r.at) as date) < p.valid_to)
-        and p.scope in ('all', g.sku, q.product_line)
-        and (p.lot is null or p.lot = g.lot)
-    where r.at >= o.at
-    group by r.row_key
+        on p.from_partner_id = h.handed_to
+        and p.to_partner_id = h.taken_by
+        and cast(timezone($timezone, h.taken_at) as date) >= p.valid_from
+        and (p.valid_to is null or cast(timezone($timezone, h.taken_at) as date) < p.valid_to)
+        and p.scope in ('all', h.sku, q.product_line)
+        and (p.lot is null or p.lot = h.lot)
+    where h.taken_at >= h.handed_at
+    group by h.row_key
 )
 select
-    l.row_key,
-    case
-        when o.partner_id is null then r.partner_id
-        when p.permit_id is not null then r.partner_id
-        else o.partner_id
-    end as partner_id,
-    coalesce(o.at, r.at) as entitled_at,
+    h.row_key,
+    case when h.handed_to is null or p.permit_id is not null then h.taken_by else h.handed_to end as partner_id,
+    coalesce(h.handed_at, h.taken_at) as entitled_at,
     -- The record that made the partner the holder: what a case shows beside the reading.
-    case when p.permit_id is not null then r.step_key else coalesce(o.step_key, r.step_key) end as entitled_by,
-    r.partner_id as last_received_by,
+    case when p.permit_id is not null then h.taken_by_step else coalesce(h.handed_by_step, h.taken_by_step) end as entitled_by,
+    h.taken_by as last_received_by,
     p.permit_id,
     k.carton_epc,
-    g.sku,
-    g.lot
-from (select distinct row_key from lineage) l
-left join handed_over o using (row_key)
-left join taken_in r using (row_key)
-left join goods g using (row_key)
+    h.sku,
+    h.lot
+from held h
 left join packed k using (row_key)
 left join permitted p using (row_key)
-where o.partner_id is not null or r.partner_id is not null

@@ -57,6 +57,8 @@ class DuckEngine:
             }
         )
         self._connection.execute("set TimeZone = 'UTC'")
+        # Progress is shown by whoever was asked for it; the engine would write to standard output on its own.
+        self._connection.execute("set enable_progress_bar = false")
         self._held: dict[str, frozenset[Path]] = {}
 
     def __enter__(self) -> Self:
