@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,3 +28,18 @@ def test_only_what_no_receipt_lists_is_removed(new_home: Any, small_world: Path,
         listed = connection.execute(select(LakeFileRow.path)).scalars().all()
     assert listed
     assert all((lake / path).is_file() for path in listed)
+
+
+def test_the_half_of_a_killed_evidence_write_goes_after_a_day(new_home: Any) -> None:
+    home = new_home()
+    kept = home.evidence.put(b"evidence of a case")
+    young, old = (home.evidence.folder / f".incoming-{name}" for name in ("young", "old"))
+    young.write_bytes(b"being written")
+    old.write_bytes(b"killed while it was written")
+    old.chmod(0o444)
+    yesterday = time.time() - 25 * 3600
+    os.utime(old, (yesterday, yesterday))
+    removed = tidy(home)
+    assert (removed["evidence"], removed["bytes"]) == (1, len(b"killed while it was written"))
+    assert (young.exists(), old.exists()) == (True, False)
+    assert home.evidence.get(kept) == b"evidence of a case"

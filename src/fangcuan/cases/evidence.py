@@ -14,6 +14,8 @@ from pathlib import Path
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 20
+#: How the file begins that content is written to before it has its name.
+_INCOMING = ".incoming-"
 #: Flushes in flight at a time: a disk that groups them answers all for the price of one.
 _WRITERS = 8
 
@@ -59,7 +61,7 @@ class EvidenceStore:
             hasher = hashlib.sha256()
             data = (data,)
         self.folder.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=".incoming-", dir=self.folder)
+        descriptor, name = tempfile.mkstemp(prefix=_INCOMING, dir=self.folder)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 for chunk in data:
@@ -118,6 +120,16 @@ class EvidenceStore:
         for digest in sorted(set(expected) - found):
             problems.append(Problem(digest, f"{digest[:2]}/{digest}", "missing", f"evidence {digest} is missing"))
         return problems
+
+    def leftovers(self, before: float) -> list[Path]:
+        """Halves of writes that were killed, last touched before a time (seconds since 1970). No digest names them."""
+        found = []
+        for path in sorted(self.folder.glob(f"{_INCOMING}*")):
+            # A write that ends in this moment takes its file away.
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    found.append(path)
+        return found
 
     def _is_complete(self, digest: str, size: int) -> bool:
         try:

@@ -1,4 +1,4 @@
-"""Remove what a killed run left behind: lake files no receipt lists, half-written work, spilled memory."""
+"""Remove what a killed run left behind: lake files no receipt lists, half-written work and evidence, spilled memory."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SETTLED_SECONDS = 24 * 3600.0
 
 
 def tidy(installation: Installation, *, settled_seconds: float = SETTLED_SECONDS) -> dict[str, Any]:
-    """Delete leftovers older than `settled_seconds`; gives {"orphans", "work", "spill", "bytes"}.
+    """Delete leftovers older than `settled_seconds`; gives {"orphans", "work", "spill", "evidence", "bytes"}.
 
     A lake file exists for readers only once the casebook lists it, so one that is not listed was never seen by anyone.
     """
     lake = installation.settings.lake_path
     with read(installation.engine) as connection:
         listed = set(connection.execute(select(LakeFileRow.path)).scalars())
-    removed = {"orphans": 0, "work": 0, "spill": 0, "bytes": 0}
+    removed = {"orphans": 0, "work": 0, "spill": 0, "evidence": 0, "bytes": 0}
     before = time.time() - settled_seconds
     for relation in (*FEEDS, *CUSTODY):
         for path in sorted((lake / relation).rglob("*")):
@@ -41,6 +41,10 @@ def tidy(installation: Installation, *, settled_seconds: float = SETTLED_SECONDS
                 removed["bytes"] += _size(path)
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
                 removed[name] += 1
+    for path in installation.evidence.leftovers(before):
+        removed["bytes"] += path.stat().st_size
+        path.unlink()
+        removed["evidence"] += 1
     return removed
 
 
