@@ -29,7 +29,6 @@ class Settings:
     database_url: str = ""
     lake: Path = field(default=Path("lake"))
     evidence: Path = field(default=Path("evidence"))
-    brand: str = "brand"
     timezone: str = "Asia/Shanghai"
     currency: str = "CNY"
     default_vat_rate: str = "0.13"

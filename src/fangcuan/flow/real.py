@@ -137,7 +137,6 @@ def install(home: Path, set_id: str) -> Installation:
     item = SETS[set_id]
     made = initialise(
         home / set_id,
-        brand=set_id,
         timezone=item.timezone,
         currency=item.currency,
         sources=item.sources,
