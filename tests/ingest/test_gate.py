@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import socket
+import subprocess
+import sys
 import time
 import zoneinfo
 
@@ -362,3 +365,23 @@ def test_the_page_is_self_contained_and_escapes_every_value(language):
     tree = html.document_fromstring(page)
     assert tree.xpath("//@src | //@href | //@*[starts-with(name(), 'on')]") == []
     assert len(tree.xpath("//table")) == 3
+
+
+def test_great_expectations_leaves_no_folder_among_the_temporary_files(tmp_path):
+    code = (
+        "import sys\nmade = []\n"
+        "sys.addaudithook(lambda name, args: made.append(args[0]) if name in ('os.mkdir', 'tempfile.mkdtemp') else None)\n"
+        "import pandas as pd\nfrom fangcuan.ingest.expectations import validate\nfrom fangcuan.ingest.rules import Ask\n"
+        "ask = Ask('expect_column_values_to_not_be_null', (('column', 'a'),))\n"
+        "assert validate(pd.DataFrame({'a': [1, None]}), {'given': ask}, detail=True)['given'].broken\n"
+        "print([str(path) for path in made if str(path).startswith(sys.argv[1])])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    assert done.stdout.strip() == "[]"

@@ -106,9 +106,15 @@ def _definition() -> Any:
     if _batch_definition is None:
         os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
         import great_expectations as gx
-        from great_expectations.data_context.types.base import ProgressBarsConfig
+        from great_expectations.data_context.types.base import (
+            DataContextConfig,
+            InMemoryStoreBackendDefaults,
+            ProgressBarsConfig,
+        )
 
-        context = gx.get_context(mode="ephemeral")
+        # Said in full: a context that is not told so makes a folder for pages of its own among the temporary files.
+        in_memory = DataContextConfig(store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False))
+        context = gx.get_context(project_config=in_memory, mode="ephemeral")
         context.variables.progress_bars = ProgressBarsConfig(globally=False)
         source = context.data_sources.add_pandas("chunks")
         _batch_definition = source.add_dataframe_asset("chunk").add_batch_definition_whole_dataframe("whole")
