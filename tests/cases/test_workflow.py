@@ -6,9 +6,11 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+import typer
 
 from fangcuan.cases import workflow
 from fangcuan.cases.workflow import WorkflowError
+from fangcuan.cli.reference import commands
 
 SHIPPED = (resources.files("fangcuan.cases") / "workflow.yml").read_text(encoding="utf-8")
 
@@ -81,3 +83,16 @@ def test_nothing_is_no_workflow() -> None:
     for text in ("", "[]", "just words"):
         with pytest.raises(WorkflowError, match=r"^w\.yml:1: "):
             workflow.parse(text, "w.yml")
+
+
+def test_the_help_of_a_command_lists_what_the_file_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = SHIPPED.replace("data_error, other]", "data_error, recalled, other]")
+    changed = workflow.parse(text.replace("[confirmed, settled,", "[confirmed, paid,"), "workflow.yml")
+    monkeypatch.setattr(workflow, "default", lambda: changed)
+    found = {name: command for name, command in commands() if name.endswith((" dismiss", " close"))}
+    shown = {
+        name: {parameter.name: parameter.help for parameter in command.get_params(typer.Context(command))}
+        for name, command in found.items()
+    }
+    assert "data_error, recalled, other." in shown["fangcuan cases dismiss"]["reason"]
+    assert shown["fangcuan cases close"]["outcome"] == "confirmed, paid, warned, no_action."

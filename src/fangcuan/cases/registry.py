@@ -9,40 +9,16 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, bindparam, select
 
 from fangcuan.cases.prepared import Prepared
+from fangcuan.core.finding import RECORD_FIELDS
 from fangcuan.store.casework import finding, finding_fingerprint, finding_occurrence
 
 Item = TypeVar("Item")
 #: Values per IN list: well below what either database allows.
 IN_LIST = 5_000
 
-_FROM_RECORD = (
-    "unit_id",
-    "unit_digest",
-    "role",
-    "family",
-    "subject_kind",
-    "subject_id",
-    "sku",
-    "product_line",
-    "region_code",
-    "channel",
-    "lot",
-    "score",
-    "p_value",
-    "log_e",
-    "probability",
-    "severity",
-    "currency",
-    "explanation_code",
-    "explanation_params",
-    "observation_ids",
-    "fingerprint_keys",
-    "grouping",
-    "coverage_id",
-    "evidence",
-    "evidence_root",
-)
+#: Stored as times and decimals, not as the text of the record.
 _FROM_FINDING = ("window_start", "window_end", "quantity", "quantity_low", "quantity_high", "money")
+_FROM_RECORD = (*(name for name in RECORD_FIELDS if name not in _FROM_FINDING), "evidence", "evidence_root")
 
 
 def chunks(items: Iterable[Item], size: int = IN_LIST) -> Iterator[list[Item]]:

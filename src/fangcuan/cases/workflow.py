@@ -66,6 +66,11 @@ class Workflow(_Strict):
     def commands(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(transition.command for transition in self.transitions))
 
+    def answers(self, command: str) -> tuple[str, ...]:
+        """Reasons or outcomes that a command may state, over all statuses it starts in."""
+        mine = (transition for transition in self.transitions if transition.command == command)
+        return tuple(dict.fromkeys(answer for each in mine for answer in (*each.reasons, *each.outcomes)))
+
     def transition(self, command: str, status: str) -> Transition | None:
         """The transition that `command` means in `status`, or None where it is not offered there."""
         for transition in self.transitions:

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from fangcuan.cli.shared import AsJson, Home, installation, out, print_items, print_json, told
 
 app = typer.Typer(help="Conflict cases.", no_args_is_help=True)
+
+
+#: Stands where a command's help lists what workflow.yml lets it state.
+_ANSWERS = "(workflow.yml)"
+
+
+class _Answering(TyperCommand):
+    """A command whose help says which reasons or outcomes the workflow has, read when it is asked for: no other command pays."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params = super().get_params(ctx)
+        for param in params:
+            if getattr(param, "help", None) == _ANSWERS:
+                from fangcuan.cases import workflow
+
+                param.help = ", ".join(workflow.default().answers(str(self.name))) + "."  # type: ignore[attr-defined]
+        return params
 
 
 def add(parent: typer.Typer) -> None:
@@ -129,16 +147,14 @@ def triage(number: str, actor: Actor, role: Role = "analyst", home: Home = None,
     _act(home, "triage", number, actor, role, as_json)
 
 
-@app.command("dismiss")
+@app.command("dismiss", cls=_Answering)
 @told
 def dismiss(
     number: str,
     actor: Actor,
     reason: Annotated[
         str,
-        typer.Option(
-            help="authorised, wrong_partner, wrong_price, wrong_place, duplicate, low_impact, data_error, other."
-        ),
+        typer.Option(help=_ANSWERS),
     ],
     note: Annotated[str | None, typer.Option(help="Free text for the record.")] = None,
     role: Role = "analyst",
@@ -149,12 +165,12 @@ def dismiss(
     _act(home, "dismiss", number, actor, role, as_json, reason=reason, note=note)
 
 
-@app.command("close")
+@app.command("close", cls=_Answering)
 @told
 def close(
     number: str,
     actor: Actor,
-    outcome: Annotated[str, typer.Option(help="confirmed, settled, warned, no_action.")],
+    outcome: Annotated[str, typer.Option(help=_ANSWERS)],
     note: Annotated[str | None, typer.Option(help="Free text for the record.")] = None,
     role: Role = "supervisor",
     home: Home = None,

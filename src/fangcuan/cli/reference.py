@@ -73,7 +73,7 @@ def cli_page() -> str:
         lines += [f"## {name}", f"{(command.help or '').strip()}\n"]
         usage = [name]
         rows = []
-        for parameter in command.params:
+        for parameter in command.get_params(typer.Context(command)):
             if parameter.name == "help":
                 continue
             option = parameter.opts[0].startswith("-")

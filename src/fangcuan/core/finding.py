@@ -110,7 +110,7 @@ class Finding:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Finding:
         """The finding that `as_record` wrote down; same id, same bytes."""
-        values = {name: record[name] for name in _RECORD_FIELDS}
+        values = {name: record[name] for name in RECORD_FIELDS}
         for name in ("window_start", "window_end"):
             values[name] = dt.datetime.fromisoformat(values[name])
         for name in ("quantity", "quantity_low", "quantity_high", "money"):
@@ -123,7 +123,7 @@ class Finding:
         """Plain JSON values, keys as in the exported contract; the byte form of this record is what runs are compared by."""
         record = {
             "finding_id": self.finding_id,
-            **{name: getattr(self, name) for name in _RECORD_FIELDS},
+            **{name: getattr(self, name) for name in RECORD_FIELDS},
             "evidence": [{"relation": r.relation, "key": r.key, "digest": r.digest} for r in sorted(self.evidence)],
             "evidence_root": self.evidence_root,
             "fingerprints": list(self.fingerprints),
@@ -131,7 +131,8 @@ class Finding:
         return plain(record)
 
 
-_RECORD_FIELDS = (
+#: Fields in the order of the record; the casebook stores the same ones.
+RECORD_FIELDS = (
     "unit_id",
     "unit_digest",
     "role",
