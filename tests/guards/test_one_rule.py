@@ -47,7 +47,8 @@ def test_one_file_is_listed_tested_run_and_files_once_approved(
     code, judged = fangcuan("nightly", "--world", str(world), "--date", night, "--json")
     assert code == 0, "what nobody approved files nothing"
     (result,) = judged["items"]
-    assert result["cases_opened"] == 0
+    assert (result["cases_opened"], result["findings"]) == (0, 0)
+    assert result["shadow_findings_by_unit"] == {UNIT: 1}
     assert found_by(home, result["run_id"]) == [UNIT], "a shadow computes what it would have found"
     assert fangcuan("cases", "list", "--json")[1] == {"items": []}
 
@@ -93,3 +94,45 @@ def test_making_an_installation_approves_what_was_shipped_only(
     assert UNIT in units
     shadow = {key for key, unit in units.items() if unit.rule.status == "shadow"}
     assert shadow_units(open_installation(tmp_path / "home"), units) == shadow | {UNIT}
+
+
+def test_the_line_of_a_night_says_what_a_shadow_found(
+    home: Path, world: Path, overlay: Path, fangcuan: Run, rule_text: str, night: str
+) -> None:
+    add_rule(overlay, rule_text)
+    told = f"found in shadow, opening no case: 1 ({UNIT} 1)"
+    code, said = fangcuan("nightly", "--world", str(world), "--date", night)
+    assert (code, said.splitlines()[-1]) == (0, f"{night}  0 findings, 0 cases opened, 0 updated; {told}")
+    assert "shadow" not in fangcuan("nightly", "--world", str(world), "--date", night)[1], "nothing was judged"
+
+
+def test_the_line_of_several_nights_says_what_shadows_found(
+    home: Path, world: Path, overlay: Path, fangcuan: Run, rule_text: str, night: str
+) -> None:
+    add_rule(overlay, rule_text)
+    said = fangcuan("nightly", "--world", str(world), "--from", night, "--to", "2026-03-19")[1].splitlines()[-1]
+    assert said.startswith("2 nights judged, 0 judged before, 0 cases opened; ")
+    assert f"found in shadow, opening no case: 2 ({UNIT} 2)" in said
+
+
+def test_a_storm_is_shown_in_both_languages(
+    home: Path, world: Path, overlay: Path, fangcuan: Run, rule_text: str, night: str
+) -> None:
+    text = rule_text
+    for old, new in (
+        ("value: 2", "value: 1"),
+        ("subject: partner\n", "subject: partner\ncase: {max_cases: 1}\n"),
+        ("partner_id as subject_id", "epc as subject_id"),
+        ("group by partner_id", "group by partner_id, epc"),
+    ):
+        text = text.replace(old, new)
+    add_rule(overlay, text)
+    assert fangcuan("rules", "approve", UNIT, "--proposed-by", "ling", "--approved-by", "wei")[0] == 0
+    code, judged = fangcuan("nightly", "--world", str(world), "--date", night, "--json")
+    assert (code, judged["items"][0]["storms"]) == (10, 1)
+    (case,) = fangcuan("cases", "list", "--json")[1]["items"]
+    said = fangcuan("cases", "show", case["number"])[1]
+    assert f"On {night} {UNIT} would have opened or woken 2 cases; its limit is 1." in said
+    assert f"{night} 当晚 {UNIT} 将新立或重新开启 2 个案件，超过其上限 1" in said
+    assert "evidence: 2 rows" in said
+    assert all(f"subject_id={code}, " in said for code in ("u1", "u2"))

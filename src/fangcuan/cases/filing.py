@@ -29,7 +29,16 @@ from fangcuan.cases.grouping import (
     stormy_units,
     working_units,
 )
-from fangcuan.cases.prepared import Evidence, Prepared, artefact, prepare, storm_finding, with_artefacts
+from fangcuan.cases.prepared import (
+    STORM,
+    Evidence,
+    Prepared,
+    artefact,
+    prepare,
+    storm_finding,
+    waiting_row,
+    with_artefacts,
+)
 from fangcuan.cases.workflow import Workflow
 from fangcuan.core import failpoints
 from fangcuan.core.canonical import digest
@@ -221,8 +230,7 @@ class _Filing:
             (prepared,) = prepare([found], [], self.policy)
             if prepared.reported_id in done:
                 continue
-            snapshot = {"rows": [{"finding_id": one.reported_id, "case_key": one.key.value} for one in of_unit]}
-            stored = self.evidence_store.put(artefact(prepared, snapshot))
+            stored = self.evidence_store.put(artefact(prepared, {"rows": [waiting_row(one) for one in of_unit]}))
             made.append(replace(prepared, evidence_sha256=stored))
         return self._groups(made)
 
@@ -236,7 +244,7 @@ class _Filing:
                 book.join(group.known.number, placement.action, here, resolved)
             if placement.fresh:
                 fresh = [members[reported_id] for reported_id in placement.fresh]
-                storm = fresh[0].finding.explanation_code == "filing.storm"
+                storm = fresh[0].finding.explanation_code == STORM
                 assignee = self.unit_settings[fresh[0].finding.unit_id].owner if storm else None
                 book.open(group.key, group.known, fresh, resolved, storm=storm, assignee=assignee)
 

@@ -17,6 +17,8 @@ Evidence = Callable[[Finding], Mapping[str, Any]]
 #: Artefacts held in memory at a time.
 _SLICE = 500
 ARTEFACT_VERSION = 1
+#: Explanation code of a unit whose circuit breaker fell.
+STORM = "filing.storm"
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,19 @@ def storm_finding(unit_id: str, unit_digest: str, night: dt.date, would_open: in
         window_start=start,
         window_end=start + dt.timedelta(days=1),
         score=float(would_open),
-        explanation_code="filing.storm",
+        explanation_code=STORM,
         explanation_params={"unit_id": unit_id, "night": night, "cases": would_open, "limit": limit},
         severity="high",
         fingerprint_keys={"storm": unit_id},
         grouping={"storm": unit_id},
     )
+
+
+def waiting_row(one: Prepared) -> dict[str, Any]:
+    """A finding as evidence of its unit's storm, in the form that rows of other evidence have."""
+    told = ("subject_kind", "subject_id", "product_line", "sku", "region_code", "window_start", "window_end", "score")
+    row = {**{name: one.record[name] for name in told}, "case_key": one.key.value}
+    return {"relation": "finding", "key": one.reported_id, "row": row}
 
 
 def _prepared(finding: Finding, supporting: bool, policy: GroupingPolicy) -> Prepared:

@@ -159,14 +159,22 @@ def _night_line(result: dict[str, Any]) -> str:
     for key, words in (("not_looked", "not looked at"), ("failed_units", "failed")):
         if result.get(key):
             line += f"; {words}: {', '.join(result[key])}"
-    return line
+    return line + _shadow([result])
 
 
 def _total_line(results: list[dict[str, Any]]) -> str:
     judged = [result for result in results if not result.get("again")]
     opened = sum(result["cases_opened"] for result in judged)
     before = len(results) - len(judged)
-    return f"{len(judged)} nights judged, {before} judged before, {opened} cases opened; see `fangcuan cases list`"
+    line = f"{len(judged)} nights judged, {before} judged before, {opened} cases opened"
+    return f"{line}{_shadow(judged)}; see `fangcuan cases list`"
+
+
+def _shadow(results: list[dict[str, Any]]) -> str:
+    from fangcuan.flow.filing import shadow_words
+
+    words = shadow_words(results)
+    return f"; {words}" if words else ""
 
 
 class _bar:

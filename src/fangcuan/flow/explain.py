@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from fangcuan.cases.prepared import STORM
 from fangcuan.core.canonical import plain
 from fangcuan.detect.detectors import DetectorUnit, all_units
 from fangcuan.detect.relations import Night, night_parameters
@@ -18,6 +19,17 @@ from fangcuan.store.catalogue import Run
 from fangcuan.store.database import read
 from fangcuan.warehouse.engine import DuckEngine
 
+#: What filing says itself; no unit stands behind these codes.
+_FILING: Mapping[str, Mapping[str, str]] = {
+    STORM: {
+        "en": "On {night} {unit_id} would have opened or woken {cases} cases; its limit is {limit}. It opened none: what it "
+        "found joins cases that are open, and the rest waits until a calmer night reports it again or the limit (max_cases) is "
+        "raised. Consistent with data or parameters that changed, or with a first night over a long history.",
+        "zh": "{night} 当晚 {unit_id} 将新立或重新开启 {cases} 个案件，超过其上限 {limit}，因此未予立案：其发现已并入在办案件，"
+        "其余留待较平稳的夜晚再次报告，或待上限（max_cases）调高后立案。与数据或参数有变、或首晚处理长期历史数据相符。",
+    }
+}
+
 
 class _Shown(dict[str, Any]):
     def __missing__(self, name: str) -> str:
@@ -27,10 +39,13 @@ class _Shown(dict[str, Any]):
 def render(code: str, params: Mapping[str, Any], language: str) -> str:
     """The sentence of an explanation code in `zh` or `en`; a unit that is gone leaves its code and parameters."""
     unit = all_units().get(code)
-    if unit is None or unit.rule.explanation is None:
+    if code in _FILING:
+        template = _FILING[code]["zh" if language == "zh" else "en"]
+    elif unit is None or unit.rule.explanation is None:
         listed = ", ".join(f"{name} {value}" for name, value in params.items())
         return f"{code}: {listed}"
-    template = unit.rule.explanation.zh if language == "zh" else unit.rule.explanation.en
+    else:
+        template = unit.rule.explanation.zh if language == "zh" else unit.rule.explanation.en
     shown = _Shown({name: "–" if value is None else value for name, value in params.items()})
     return " ".join(template.format_map(shown).split())
 

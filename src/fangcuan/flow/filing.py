@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -82,10 +82,14 @@ def file_run(installation: Installation, run_id: str) -> dict[str, Any]:
         policy=GroupingPolicy(),
     )
     hit("file.before_judged")
+    everything = findings_of(installation, run_id)
+    filed = {finding.finding_id for finding in (*decisions.file, *decisions.keep, *decisions.support)}
     counts = {
         **{name: value for name, value in asdict(summary).items() if name != "night"},
         "findings": len(decisions.file) + len(decisions.keep) + len(decisions.support),
         "findings_by_unit": dict(Counter(f.unit_id for f in (*decisions.file, *decisions.keep, *decisions.support))),
+        # Units in shadow open no case, but whoever tries a rule wants to know what it would have said.
+        "shadow_findings_by_unit": dict(Counter(f.unit_id for f in everything if f.finding_id not in filed)),
         "facts": sum(result["rows"] for result in results if result["unit_id"] in run.plan["facts"]),
         "failed_units": sorted(result["unit_id"] for result in results if result["state"] == "failed"),
         "not_looked": sorted(
@@ -94,7 +98,7 @@ def file_run(installation: Installation, run_id: str) -> dict[str, Any]:
         ),
         "untrained_units": sorted(result["unit_id"] for result in results if result["state"] == "untrained"),
         "blind_units": sorted(result["unit_id"] for result in results if result["state"] == "not_looked"),
-        "findings_digest": digest([finding.as_record() for finding in findings_of(installation, run_id)]),
+        "findings_digest": digest([finding.as_record() for finding in everything]),
     }
     with write(installation.engine) as connection:
         connection.execute(
@@ -103,3 +107,12 @@ def file_run(installation: Installation, run_id: str) -> dict[str, Any]:
             .values(state="judged", counts=counts, judged_at=dt.datetime.now(dt.UTC))
         )
     return {"run_id": run_id, "night": run.night.isoformat(), "state": "judged", **counts}
+
+
+def shadow_words(summaries: Iterable[Mapping[str, Any]]) -> str:
+    """What units in shadow found in the nights of these summaries (of `file_run`), in words; empty where they found nothing."""
+    found: Counter[str] = Counter()
+    for summary in summaries:
+        found.update(summary.get("shadow_findings_by_unit", {}))
+    listed = ", ".join(f"{unit_id} {count}" for unit_id, count in sorted(found.items()))
+    return f"found in shadow, opening no case: {found.total()} ({listed})" if found else ""

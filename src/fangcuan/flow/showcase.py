@@ -15,18 +15,21 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, select, text
 
 from fangcuan.cases.audit import verify
 from fangcuan.cases.views import list_cases, show_case
 from fangcuan.detect.detectors import DetectorUnit, all_units
 from fangcuan.flow.approve import approve_shipped
 from fangcuan.flow.explain import render
+from fangcuan.flow.filing import shadow_words
 from fangcuan.flow.installation import Installation, initialise
 from fangcuan.flow.night import judged_nights, lake_engine
 from fangcuan.flow.nightly import judge_night, nights_between
 from fangcuan.flow.score import score
 from fangcuan.flow.training import train_detector
+from fangcuan.store.catalogue import Run
+from fangcuan.store.database import read
 
 SOURCES = ("sample_masters", "sample_traces", "sample_field", "sample_documents", "sample_prices", "sample_sales")
 #: The last nights go through Airflow, the others through the same flow in this process.
@@ -119,6 +122,7 @@ def sample(home: Path, preset: str = "sample", airflow_nights: int = AIRFLOW_NIG
         else:
             out.print(f"[bold]3[/]  the last {len(scheduled)} nights went through Airflow before")
     _cases(installation)
+    _shadow(installation)
     _score(installation, world)
     verification = verify(installation.engine)
     out.print(f"\naudit chain: {verification.events:,} events, {verification.exit_code.name}")
@@ -201,6 +205,14 @@ def _cases(installation: Installation) -> None:
         for row in rows[:3]:
             shown = ", ".join(f"{k}={v}" for k, v in row["row"].items() if v is not None and k in _TELLING)
             out.print(f"  {row['relation']}: {shown}", markup=False)
+
+
+def _shadow(installation: Installation) -> None:
+    with read(installation.engine) as connection:
+        counts = connection.execute(select(Run.counts).where(Run.state == "judged")).scalars().all()
+    words = shadow_words(counts)
+    if words:
+        out.print(f"\nbeside the cases: {words}", markup=False)
 
 
 _TELLING = (
