@@ -1,5 +1,32 @@
--- What the nights and the people at the casebook may do: everything but altering or removing history. Run after each upgrade.
+-- What the nights and the people at the casebook may do: everything but altering or removing history.
+-- Written by `fangcuan db roles`; run it as the owner of the tables, after each upgrade.
 grant usage on schema public to fangcuan_app;
 grant select, insert, update on all tables in schema public to fangcuan_app;
 grant usage on all sequences in schema public to fangcuan_app;
-revoke update on event, finding_occurrence from fangcuan_app;
+revoke delete, truncate, references, trigger on all tables in schema public from fangcuan_app;
+revoke insert, update on alembic_version from fangcuan_app;
+revoke insert on event_head from fangcuan_app;
+revoke update on event from fangcuan_app;
+revoke update on finding_occurrence from fangcuan_app;
+revoke update on finding_fingerprint from fangcuan_app;
+revoke update on case_finding from fangcuan_app;
+revoke update on case_link from fangcuan_app;
+revoke update on command_log from fangcuan_app;
+revoke update on checkpoint from fangcuan_app;
+revoke update on checkpoint_anchor from fangcuan_app;
+revoke update on receipt from fangcuan_app;
+revoke update on master_calendar from fangcuan_app;
+revoke update on master_contracts from fangcuan_app;
+revoke update on master_evidence_policies from fangcuan_app;
+revoke update on master_freight from fangcuan_app;
+revoke update on master_fx_rates from fangcuan_app;
+revoke update on master_partner_aliases from fangcuan_app;
+revoke update on master_partners from fangcuan_app;
+revoke update on master_price_policies from fangcuan_app;
+revoke update on master_products from fangcuan_app;
+revoke update on master_promotions from fangcuan_app;
+revoke update on master_rebate_plans from fangcuan_app;
+revoke update on master_region_neighbours from fangcuan_app;
+revoke update on master_regions from fangcuan_app;
+revoke update on master_territories from fangcuan_app;
+revoke update on master_transfer_permits from fangcuan_app;

@@ -13,7 +13,7 @@ from fangcuan.store import migrations
 from fangcuan.store.database import read, write
 from fangcuan.store.tables import METADATA
 
-HEAD = "0004"
+HEAD = "0005"
 
 
 def test_migrations_equal_the_declared_tables(engine: Engine) -> None:
@@ -47,10 +47,10 @@ def test_up_down_up(engine: Engine) -> None:
 
 
 def test_step_by_step(engine: Engine) -> None:
-    for revision in ("0001", "0002", "0003", "0004"):
+    for revision in ("0001", "0002", "0003", "0004", "0005"):
         migrations.upgrade(engine, revision)
         assert migrations.current(engine) == revision
-    for revision in ("0003", "0002", "0001"):
+    for revision in ("0004", "0003", "0002", "0001"):
         migrations.downgrade(engine, revision)
         assert migrations.current(engine) == revision
 

@@ -13,30 +13,12 @@ from sqlalchemy import Connection, Engine, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from fangcuan.cases.events import GENESIS
+from fangcuan.store import guards
 from fangcuan.store.casework import event_head
 from fangcuan.store.database import read
 
 #: Rows fetched at a time.
 CHUNK = 20_000
-
-#: Guards the migrations put on the chain, by database: (table, trigger).
-GUARDS = {
-    "sqlite": (
-        "event_no_update",
-        "event_no_delete",
-        "event_link",
-        "event_head_moves_on",
-        "event_head_no_delete",
-        "event_head_no_insert",
-    ),
-    "postgresql": (
-        "event_no_change",
-        "event_no_truncate",
-        "event_head_moves_on",
-        "event_head_no_delete",
-        "event_head_no_truncate",
-    ),
-}
 
 
 class ExitCode(IntEnum):
@@ -71,7 +53,7 @@ def verify(engine: Engine) -> Verification:
             if not {"event", "event_head"} <= set(inspect(connection).get_table_names()):
                 return _cannot("there is no event table; run `fangcuan init` or check database_url")
             heads = connection.execute(select(event_head.c.seq, event_head.c.hash)).all()
-            missing = _missing_guards(connection)
+            missing = guards.missing(connection)
             with _stream(connection) as rows:
                 walked = _walk(rows)
             return _judge(walked, [tuple(row) for row in heads], missing)
@@ -160,15 +142,6 @@ def _stream(connection: Connection) -> Iterator[Iterator[tuple[Any, Any, Any, An
             " from event order by seq"
         )
         yield iter(cursor)
-
-
-def _missing_guards(connection: Connection) -> tuple[str, ...]:
-    if connection.dialect.name == "sqlite":
-        rows = connection.exec_driver_sql("select name from sqlite_master where type = 'trigger'")
-    else:
-        rows = connection.exec_driver_sql("select tgname from pg_trigger where tgenabled = 'A'")
-    present = {row[0] for row in rows}
-    return tuple(name for name in GUARDS[connection.dialect.name] if name not in present)
 
 
 def _driver_error(engine: Engine) -> type[BaseException]:

@@ -225,3 +225,17 @@ def upgrade(home: Home = None) -> None:
     place = installation(home)
     migrations.upgrade(place.settings.casebook_url)
     out.print(f"casebook at version {migrations.current(place.settings.casebook_url)}")
+
+
+@database.command("roles")
+@told
+def roles(
+    role: Annotated[str, typer.Option(help="Name of the role that nights and people use.")] = "fangcuan_app",
+) -> None:
+    """Print the SQL by which the owner of a PostgreSQL casebook lets a role add to the history and never alter it."""
+    from fangcuan.store.guards import grants
+
+    try:
+        print(grants(role), end="")
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error

@@ -273,3 +273,27 @@ event_head = Table(
     Column("hash", String(DIGEST), nullable=False),
     CheckConstraint("id = 1", name="single_row"),
 )
+
+#: What was signed: `note` is a C2SP signed note over the Merkle root (64 hex digits) of the first `size` events.
+checkpoint = Table(
+    "checkpoint",
+    METADATA,
+    Column("size", BigInt, primary_key=True, autoincrement=False),
+    Column("root", String(DIGEST), nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+    CheckConstraint("size > 0", name="of_something"),
+)
+
+#: Where a checkpoint went, one row per place it has reached; `receipt` is what the place gave back (a timestamp authority:
+#: its whole answer in base64; else a path, URL, commit or message id).
+checkpoint_anchor = Table(
+    "checkpoint_anchor",
+    METADATA,
+    Column("size", BigInt, ForeignKey("checkpoint.size"), primary_key=True, autoincrement=False),
+    Column("place", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("receipt", Text, nullable=False),
+    Column("anchored_at", UtcDateTime, nullable=False),
+)
