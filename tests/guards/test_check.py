@@ -94,3 +94,50 @@ def test_a_broken_workflow_is_a_complaint_like_any_other(fangcuan: Run, monkeypa
 def test_shipped_content_is_in_order(fangcuan: Run) -> None:
     code, said = fangcuan("check")
     assert code == 0, said
+
+
+HEAD = "id: partly\ntitle: {en: Partly, zh: 部分}\nowner: me\n"
+REST = "connector: {kind: files, path: x.csv}\nfeeds: [{relation: sales, identity: true}]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("", 1, "the file is empty; expected id, title, owner, connector and feeds; see docs/sources.md"),
+        (
+            HEAD + REST.replace("[{relation: sales, identity: true}]", "[]"),
+            5,
+            "feeds: empty; expected at least 1; write one",
+        ),
+        (
+            HEAD + REST.replace(" [{relation: sales, identity: true}]", ""),
+            5,
+            "feeds: nothing is written here; expected a list, each item on a line that begins with -; write it",
+        ),
+        (
+            HEAD + REST.replace("{relation: sales, identity: true}", "sales"),
+            5,
+            "feeds.0: 'sales' does not fit; expected keys of its own: expect, identity, ignore,",
+        ),
+        (
+            HEAD.replace("{en: Partly, zh: 部分}", "") + REST,
+            2,
+            "title: nothing is written here; expected keys of its own: en, zh",
+        ),
+        (HEAD.replace("owner: me", 'owner: ""') + REST, 3, "owner: empty; expected text; write it"),
+        (HEAD.replace("owner: me", "owner:") + REST, 3, "owner: nothing is written here; expected text; write it"),
+        (HEAD + "schedule: hourly\n" + REST, 4, "schedule: 'hourly' does not fit; expected 'nightly' or 'intraday'"),
+        (HEAD + REST.replace("identity: true", "identity: maybe"), 5, "'maybe' does not fit; expected true or false"),
+    ],
+)
+def test_a_source_that_is_empty_or_partly_filled_is_told_in_the_words_of_yaml(
+    overlay: Path, fangcuan: Run, text: str, line: int, said: str
+) -> None:
+    put(overlay, "pipelines/partly/source.yml", text)
+    code, output = fangcuan("check")
+    assert code == 1
+    (found,) = [(at, message) for name, at, message in complaints(output) if name == "source.yml"]
+    assert found[0] == line
+    assert said in found[1]
+    assert "Tuple" not in output
+    assert "Input should" not in output

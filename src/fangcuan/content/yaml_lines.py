@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -120,7 +121,7 @@ def explain(
             continue  # pydantic counts only the items that were good
         where = (*prefix, *item["loc"])
         name = ".".join(str(part) for part in where) or "the file"
-        kind, message = item["type"], item["msg"]
+        kind = item["type"]
         if kind == "extra_forbidden":
             known = sorted(_fields(model, item["loc"][:-1]))
             close = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
@@ -133,11 +134,45 @@ def explain(
         elif kind == "missing":
             text = f"key {name!r} is missing; add it"
         else:
-            given = repr(item["input"])
-            given = given if len(given) <= 80 else given[:77] + "..."
-            text = f"{name}: {message.removeprefix('Value error, ')} (given: {given})"
+            text = f"{name}: {_said(item, sorted(_fields(model, item['loc'])))}"
         problems.append(Problem(path, line_of(lines, where), text))
     return problems
+
+
+#: What was expected, by the beginning of pydantic's name for an error; the longer beginning goes first.
+_EXPECTED = {
+    "bool": "true or false",
+    "dict": "keys with values",
+    "float": "a number",
+    "int": "a whole number",
+    "list": "a list, each item on a line that begins with -",
+    "string": "text",
+    "tuple": "a list, each item on a line that begins with -",
+}
+
+
+def _said(item: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """One complaint of pydantic in words for who writes YAML: what, expected what, what to do. `keys` may stand there."""
+    kind, given, context = item["type"], item["input"], item.get("ctx", {})
+    if kind in {"too_short", "string_too_short"} and not given:
+        least = context.get("min_length", 1)
+        return (
+            "empty; expected text; write it"
+            if isinstance(given, str)
+            else f"empty; expected at least {least}; write one"
+        )
+    expected = _EXPECTED.get(kind.split("_", 1)[0]) if kind.endswith(("_type", "_parsing", "_from_float")) else None
+    if kind in {"model_type", "dict_type"} and keys:
+        expected = f"keys of its own: {', '.join(keys)}"
+    elif kind == "literal_error":
+        expected = str(context["expected"])
+    shown = repr(given)
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    if expected is None:
+        return f"{item['msg'].removeprefix('Value error, ')} (given: {shown})"
+    if given is None:
+        return f"nothing is written here; expected {expected}; write it"
+    return f"{shown} does not fit; expected {expected}"
 
 
 def _fields(model: Any, where: tuple[str | int, ...]) -> list[str]:

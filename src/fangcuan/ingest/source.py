@@ -180,7 +180,10 @@ def load_source(folder: Path, variables: Mapping[str, str] | None = None) -> Sou
     path = folder / FILE_NAME
     data, lines = load(path)
     if not isinstance(data, dict):
-        raise ContentError([Problem(path, 1, "expected keys such as id, title, owner, connector and feeds")])
+        what = "the file is empty" if data is None else "no keys"
+        raise ContentError(
+            [Problem(path, 1, f"{what}; expected id, title, owner, connector and feeds; see docs/sources.md")]
+        )
     found: list[tuple[KeyPath, str]] = []
     data = _with_lookup_files(data, folder, found)
     for where, text in _texts({key: value for key, value in data.items() if key != "connector"}, ()):
