@@ -46,8 +46,10 @@ def _event(event_id: str, time: str, step: str, epc: str, **more: Any) -> dict[s
     return {**row, "biz_step": step if step != "scan" else "", **more}
 
 
-def build_world(folder: Path, cartons: int = 6, units: int = 4) -> Path:
-    """Cartons of dealer D1 (Nanjing) of which units turn up in Zhengzhou on the second and later nights; D2 sells at home."""
+def build_world(folder: Path, cartons: int = 6, units: int = 4, diverters: tuple[str, ...] = ("D1",)) -> Path:
+    """Cartons of dealers D1 (Nanjing) and D2 (Zhengzhou); units of all but one carton of `diverters` are read in the other's
+    territory, those of the others at home, at the same hours.
+    """
     master = folder / "master"
     regions = [("320100", 32.06, 118.80), ("410100", 34.75, 113.62)]
     _write(
@@ -62,7 +64,8 @@ def build_world(folder: Path, cartons: int = 6, units: int = 4) -> Path:
             {"partner_id": "D2", "name": "Dealer 郑州", "kind": "dealer", "region_code": "410100"},
         ],
     )
-    _write(master / "products.csv", [{"sku": "S1", "name": "Baijiu", "product_line": "baijiu", "units_per_case": 6}])
+    product = {"sku": "S1", "name": "Baijiu", "product_line": "baijiu", "units_per_case": 6, "valid_from": "2025-01-01"}
+    _write(master / "products.csv", [product])
     grant = {
         "scope": "all",
         "jurisdiction": "CN",
@@ -79,7 +82,7 @@ def build_world(folder: Path, cartons: int = 6, units: int = 4) -> Path:
     )
     history: list[dict[str, Any]] = []
     scans: dict[dt.date, list[dict[str, Any]]] = {night: [] for night in NIGHTS}
-    for dealer, home in (("D1", "320100"), ("D2", "410100")):
+    for dealer, home, away in (("D1", "320100", "410100"), ("D2", "410100", "320100")):
         for c in range(cartons):
             carton = f"urn:epc:id:sscc:6901234.{dealer[1]}{c:09d}"
             for u in range(units):
@@ -97,7 +100,7 @@ def build_world(folder: Path, cartons: int = 6, units: int = 4) -> Path:
                 )
                 history.append(_event(f"p{dealer}{c}", "2026-03-01T09:00:00", "packing", unit, parent_epc=carton))
                 night = NIGHTS[(c + u) % len(NIGHTS)]
-                seen = "410100" if dealer == "D1" and c < cartons - 1 else home
+                seen = away if dealer in diverters and c < cartons - 1 else home
                 scans[night].append(
                     _event(
                         f"c{dealer}{c}{u}",

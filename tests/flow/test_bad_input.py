@@ -5,17 +5,20 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import gzip
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
+from fangcuan.flow.approve import approve_shipped
 from fangcuan.flow.installation import Installation, initialise
 from fangcuan.flow.nightly import judge_night
 from fangcuan.flow.pulling import pull_all
 from fangcuan.flow.quarantine import export_quarantine, list_quarantine, replay_quarantine
-from fangcuan.store.catalogue import LakeFileRow, Receipt
+from fangcuan.store.catalogue import LakeFileRow, Pull, Receipt
 from fangcuan.store.database import read
 
 
@@ -105,6 +108,54 @@ def test_an_unreadable_file_is_refused_whole_and_the_night_goes_on(
     judged = judge_night(home, night, pull=False)
     assert judged["state"] == "judged"
     assert "world_trace_events" in judged["not_looked"]
+
+
+def test_a_source_that_cannot_be_asked_is_coverage_and_the_night_goes_on(
+    tmp_path: Path, small_world: Path, flow_tools: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The traces of the small world from one source, sales from another whose folder is away until the last night."""
+    nights, away = flow_tools["nights"], tmp_path / "away"
+    for source, relation, folder in (
+        ("of_traces", "trace_events", small_world / "feeds" / "trace_events"),
+        ("of_sales", "sales", away),
+    ):
+        path = tmp_path / "overlay" / "pipelines" / source / "source.yml"
+        path.parent.mkdir(parents=True)
+        spec = {
+            "id": source,
+            "title": {"en": source, "zh": source},
+            "owner": "tests",
+            "connector": {"kind": "files", "path": f"{folder}/{{night:%Y-%m-%d}}.csv"},
+            "feeds": [{"relation": relation, "identity": True}],
+        }
+        path.write_text(json.dumps(spec), encoding="utf-8")
+    monkeypatch.setenv("FANGCUAN_CONTENT", str(tmp_path / "overlay"))
+    home = initialise(tmp_path / "home", sources=["of_traces", "of_sales"], memory_limit="1GB")
+    approve_shipped(home)
+    masters = tmp_path / "masters"
+    shutil.copytree(small_world / "master", masters / "master")
+    _pull(home, masters, nights[0])
+
+    results = [judge_night(home, night) for night in nights[:-1]]
+    assert [result["state"] for result in results] == ["judged"] * 3
+    assert [result["not_looked"] for result in results] == [["of_sales"]] * 3
+    for result in results:
+        assert "loading.period_end_orders" in result["blind_units"], "a unit that saw nothing said it was clean"
+        assert "diversion.repeated_destination" not in result["blind_units"]
+    assert sum(result["cases_opened"] for result in results) == 1
+    with read(home.engine) as connection:
+        states = connection.execute(select(Pull.source_id, Pull.state, Pull.message).where(Pull.night == nights[1]))
+        pulls = {row.source_id: row for row in states}
+    assert {source: row.state for source, row in pulls.items()} == {"of_traces": "landed", "of_sales": "unavailable"}
+    assert str(away) in pulls["of_sales"].message, "nobody is told what could not be reached"
+
+    away.mkdir()
+    (away / f"{nights[-1]}.csv").write_text(
+        f"partner_id,sku,region_code,day,flow,quantity\nD1,S1,320100,{nights[-1]},sell_in,1\n", encoding="utf-8"
+    )
+    back = judge_night(home, nights[-1])
+    assert back["not_looked"] == []
+    assert "loading.period_end_orders" not in back["blind_units"]
 
 
 @pytest.mark.parametrize(

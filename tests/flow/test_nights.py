@@ -13,7 +13,8 @@ import pytest
 
 from fangcuan.cases.views import list_cases, show_case
 from fangcuan.flow.explain import render
-from fangcuan.flow.night import findings_of, open_night
+from fangcuan.flow.night import findings_of, lake_engine, live_units, open_night
+from fangcuan.warehouse.engine import QueryRefused
 
 
 def _findings(installation: Any, night: dt.date) -> bytes:
@@ -54,6 +55,51 @@ def test_the_same_night_again_changes_nothing(new_home: Any, small_world: Path, 
     before = flow_tools["state"](home)
     assert all(result.get("again") for result in flow_tools["judge"](home, small_world))
     assert flow_tools["state"](home) == before
+
+
+def test_the_same_goods_read_at_home_file_no_case(new_home: Any, tmp_path: Path, flow_tools: dict[str, Any]) -> None:
+    home = new_home()
+    results = flow_tools["judge"](home, flow_tools["build_world"](tmp_path / "honest", diverters=()))
+    assert [result["findings"] for result in results] == [0] * len(results)
+    assert list_cases(home.engine) == []
+    # Nothing was found because nothing is there, and not because nothing was looked at.
+    assert all(result["facts"] > 0 for result in results)
+    assert all(result["not_looked"] == result["blind_units"] == result["failed_units"] == [] for result in results)
+
+
+def test_more_cases_than_a_unit_may_open_wait_behind_one_for_its_owner(
+    new_home: Any, tmp_path: Path, flow_tools: dict[str, Any]
+) -> None:
+    world = flow_tools["build_world"](tmp_path / "stormy", diverters=("D1", "D2"))
+    home = new_home(max_cases=1)
+    results = flow_tools["judge"](home, world)
+    (case,) = list_cases(home.engine)
+    assert case["storm"]
+    assert case["subject"] == {"kind": "source", "id": "diversion.repeated_destination"}
+    assert case["assignee"] == live_units()["diversion.repeated_destination"].rule.owner
+    assert (results[-1]["storms"], results[-1]["findings_waiting"]) == (1, 2)
+    # The same nights where two are allowed: nobody is held back.
+    free = new_home("free", max_cases=2)
+    flow_tools["judge"](free, world)
+    assert {case["subject"]["id"] for case in list_cases(free.engine)} == {"D1", "D2"}
+
+
+def test_what_judges_a_night_reads_the_lake_and_nothing_else(new_home: Any, tmp_path: Path) -> None:
+    home = new_home()
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a\n1\n")
+    inside = home.settings.lake_path / "inside.csv"
+    inside.parent.mkdir(parents=True, exist_ok=True)
+    inside.write_text("a\n1\n")
+    with lake_engine(home) as engine:
+        assert engine.rows(f"select * from read_csv('{inside}')") == [{"a": 1}]
+        for forbidden in (
+            f"select * from read_csv('{secret}')",
+            f"copy (select 1) to '{tmp_path / 'out.csv'}'",
+            "set enable_external_access = true",
+        ):
+            with pytest.raises(QueryRefused):
+                engine.execute(forbidden)
 
 
 def test_threads_and_file_order_do_not_change_a_byte(
