@@ -354,6 +354,9 @@ def test_the_page_is_self_contained_and_escapes_every_value(language):
         state=verdict.state,
         held_for=[{"reason": XSS[1], "message": XSS[0]}],
         language=language,
+        bad_rows=[
+            {"position": row["position"], "reasons": json.loads(row["reasons"])} for row in result.bad.to_pylist()
+        ],
     )
     assert "<script" not in page
     assert "<img" not in page
@@ -364,7 +367,35 @@ def test_the_page_is_self_contained_and_escapes_every_value(language):
 
     tree = html.document_fromstring(page)
     assert tree.xpath("//@src | //@href | //@*[starts-with(name(), 'on')]") == []
-    assert len(tree.xpath("//table")) == 3
+    assert len(tree.xpath("//table")) == 4
+
+
+def test_the_page_shows_the_bad_rows_first_and_in_its_language():
+    wrong = {**PRICE, "observation_id": "2", "price": "1,298.00", "sku": "S9"}
+    result = gated(PRICE_OBSERVATIONS, PRICE, wrong, {**wrong, "observation_id": "3"})
+    rows = [{"position": row["position"], "reasons": json.loads(row["reasons"])} for row in result.bad.to_pylist()]
+    pages = {
+        language: render(result.summary(), title="x", state="passed", language=language, bad_rows=rows[:1])
+        for language in ("en", "zh")
+    }
+    from lxml import html
+
+    cells = {
+        language: [
+            [cell.text_content() for cell in line.xpath("td")]
+            for line in html.document_fromstring(page).xpath("(//table)[2]//tr[td]")
+        ]
+        for language, page in pages.items()
+    }
+    assert ["", "sku", "unknown reference", "S9", "a value of products.sku"] in [["", *row[1:]] for row in cells["en"]]
+    assert ["", "sku", "引用不存在", "S9", "见于 products.sku"] in [["", *row[1:]] for row in cells["zh"]]
+    assert any("1,298.00" in row for row in cells["zh"])
+    assert "the first 1 of 2" in pages["en"]
+    assert "共 2 行，显示前 1 行" in pages["zh"]
+    assert "a value" not in pages["zh"].split("<h2>规则")[1]
+    # Broken rules stand before kept ones, and a batch that passed with bad rows does not look as if all were well.
+    assert pages["en"].index('class="broken"') < pages["en"].index("observation_id")
+    assert '<span class="state part">Quarantined rows 2</span>' in pages["en"]
 
 
 def test_great_expectations_leaves_no_folder_among_the_temporary_files(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,7 @@ def receipts(
 ) -> None:
     """What became of every batch: rows read, loaded, duplicate, quarantined, and why a batch was held or refused."""
     from fangcuan.flow.gate_pages import write_pages
+    from fangcuan.flow.quarantine import rows_of_receipt
     from fangcuan.store.catalogue import Receipt
     from fangcuan.store.database import read
 
@@ -47,7 +49,8 @@ def receipts(
         row.pop("recorded_at")
         row["arrived_on"] = row["arrived_on"].isoformat()
     if page is not None:
-        out.print(f"{write_pages(rows, page)} pages: {page / 'index.html'}")
+        written = write_pages(rows, page, partial(rows_of_receipt, place))
+        out.print(f"{written} pages: {page / 'index.html'}")
         return
     columns = (
         ("night", "arrived_on"),

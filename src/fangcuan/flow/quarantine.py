@@ -46,6 +46,14 @@ def list_quarantine(installation: Installation, *, state: str | None = "open", r
     return batches
 
 
+def rows_of_receipt(installation: Installation, receipt_id: str) -> list[dict[str, Any]]:
+    """Quarantined rows of one batch, [] where none are: position, reasons, raw values."""
+    statement = select(Quarantine.path).where(Quarantine.receipt_id == receipt_id)
+    with read(installation.engine) as connection:
+        path = connection.execute(statement).scalar_one_or_none()
+    return quarantined_rows(installation.settings.lake_path / path) if path else []
+
+
 def _batch(installation: Installation, receipt_id: str) -> Mapping[str, Any]:
     statement = (
         select(Quarantine.__table__, Receipt.document_name)
@@ -123,4 +131,4 @@ def _replay_spec(installation: Installation, source_id: str, relation: str) -> S
     return spec.model_copy(update={"connector": reader, "feeds": feeds})
 
 
-__all__ = ["NothingThere", "export_quarantine", "list_quarantine", "replay_quarantine"]
+__all__ = ["NothingThere", "export_quarantine", "list_quarantine", "replay_quarantine", "rows_of_receipt"]
