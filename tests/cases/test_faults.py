@@ -54,7 +54,7 @@ def start(url: str, folder: Path, night: str = NIGHT, failpoint: str = "") -> su
 
 
 def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     return dict(json.loads(output))
 
@@ -87,7 +87,7 @@ def test_killed_at_a_failpoint_and_filed_again(
 ) -> None:
     summary, expected, events, evidence = undisturbed
     killed = start(url, folder, failpoint=failpoint)
-    killed.communicate(timeout=120)
+    killed.communicate(timeout=600)
     assert killed.returncode == -signal.SIGKILL, "the failpoint was not reached"
     found = verify(engine)
     assert found.exit_code == 0

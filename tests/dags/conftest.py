@@ -230,7 +230,7 @@ def run_dags_test(home: AirflowHome, dag_id: str, **conf: str) -> Tested:
         cwd=home.path,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     with sqlite3.connect(home.database) as connection:

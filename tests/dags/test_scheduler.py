@@ -94,10 +94,10 @@ def test_a_night_started_by_the_cut_off_with_one_source_missing(place, airflow_o
     with Standalone(home, say=print) as airflow:
         airflow.api.ensure_pools()
         airflow.unpause(CHECK)
-        runs = airflow.wait_for(lambda: airflow.api.runs(CHECK), "the cut-off", timeout=120)
+        runs = airflow.wait_for(lambda: airflow.api.runs(CHECK), "the cut-off")
         first = airflow.wait_run(CHECK, runs[-1]["dag_run_id"])
         later = airflow.wait_for(
-            lambda: [run for run in airflow.api.runs(CHECK) if run["dag_run_id"] != first.run_id], "the next one", 120
+            lambda: [run for run in airflow.api.runs(CHECK) if run["dag_run_id"] != first.run_id], "the next one"
         )
         second = airflow.wait_run(CHECK, later[-1]["dag_run_id"])
         skipped = {task["task_id"] for task in airflow.api.tasks(CHECK, second.run_id) if task["state"] == "skipped"}
@@ -165,11 +165,11 @@ def test_a_killed_task_and_a_killed_scheduler_lose_nothing(
         airflow.api.ensure_pools()
         airflow.unpause(CHECK)
         run_id = airflow.api.trigger(CHECK, {"night": NIGHT})
-        airflow.wait_for(lambda: state("file_cases") == "up_for_retry", "the task to be killed", timeout=180)
+        airflow.wait_for(lambda: state("file_cases") == "up_for_retry", "the task to be killed")
         assert place.judged() == {}
         airflow.kill("scheduler")
         airflow.start("scheduler")
-        done = airflow.wait_run(CHECK, run_id, timeout=240)
+        done = airflow.wait_run(CHECK, run_id)
     assert (done.state, done.failed) == ("success", ())
     assert {night: digest_of(run) for night, run in place.judged().items()} == expected
     assert flow.audit_verify()["exit_code"] == 0
@@ -190,4 +190,4 @@ def test_a_night_past_its_deadline_is_said(place, airflow_on) -> None:
             files = [path for path in (home.path / "logs").rglob("*.log") if path.is_file()]
             return any("DEADLINE MISSED" in path.read_text(encoding="utf-8", errors="replace") for path in files)
 
-        airflow.wait_for(logged, "the alert", timeout=60)
+        airflow.wait_for(logged, "the alert")

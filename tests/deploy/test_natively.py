@@ -23,7 +23,7 @@ import psycopg
 import pytest
 import yaml
 
-pytestmark = [pytest.mark.slow, pytest.mark.airflow, pytest.mark.postgres]
+pytestmark = [pytest.mark.slow, pytest.mark.airflow, pytest.mark.postgres, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))[
@@ -114,7 +114,7 @@ class Team:
             start_new_session=True,
         )
 
-    def run(self, name: str, words: list[str] | None = None, timeout: float = 400) -> tuple[int, str]:
+    def run(self, name: str, words: list[str] | None = None, timeout: float = 900) -> tuple[int, str]:
         log = self.folder / f"{name}.log"
         before = log.stat().st_size if log.exists() else 0
         code = self.start(name, words).wait(timeout)

@@ -72,6 +72,7 @@ def test_the_source_of_the_readme_is_valid(path: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("path", READMES, ids=lambda path: path.name)
 def test_the_commands_say_what_the_readme_says(path: Path, tmp_path: Path) -> None:
     """Lines come in this order; `…` stands for anything."""

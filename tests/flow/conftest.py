@@ -180,7 +180,7 @@ def judge_in_process(home: Path, world: Path, *, failpoint: str | None = None, k
         time.sleep(kill_after)
         if process.is_alive() and process.pid:
             os.kill(process.pid, signal.SIGKILL)
-    process.join(120)
+    process.join(600)
     assert process.exitcode is not None, "the night did not end"
     return process.exitcode
 

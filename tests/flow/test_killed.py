@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.timeout(1800)
+
 FAILPOINTS = (
     "pull.after_stage",
     "load.between_chunks",

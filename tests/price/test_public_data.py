@@ -83,7 +83,7 @@ def test_market_prices_below_the_legal_floor(real_data, judge_mapped):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("unit_id", "lines"), [("price.below_floor", 129), ("price.above_ceiling", 132)])
 def test_wholesale_lines_off_the_list_price(real_data, judge_mapped, unit_id, lines):
     folder = real_data("iowa_liquor")
@@ -137,7 +137,7 @@ def test_wholesale_lines_off_the_list_price(real_data, judge_mapped, unit_id, li
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_slips_are_told_from_undercutting_as_the_histories_say(real_data, judge_mapped):
     folder = real_data("fuel_it")
     prices, stations = folder / "prices_self_2026-03_2026-08.parquet", folder / "stations.parquet"

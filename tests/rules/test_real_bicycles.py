@@ -27,7 +27,7 @@ from fangcuan.warehouse.custody import CUSTODY
 from fangcuan.warehouse.engine import DuckEngine, quote
 from fangcuan.warehouse.lake import row_key_sql
 
-pytestmark = [pytest.mark.real_data, pytest.mark.slow]
+pytestmark = [pytest.mark.real_data, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 ID = "diversion.custody_break"
 EVENTS = {

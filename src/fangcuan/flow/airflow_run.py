@@ -179,9 +179,9 @@ class Standalone:
         for name in self.components:
             self.start(name)
         parts = [name.replace("-", "_") for name in self.components if name != "api-server"]
-        self.wait_for(lambda: self.api.healthy(parts), "Airflow to start", timeout=180)
+        self.wait_for(lambda: self.api.healthy(parts), "Airflow to start")
         self.api.login()
-        self.wait_for(self._parsed, "the DAG files to be parsed", timeout=120)
+        self.wait_for(self._parsed, "the DAG files to be parsed")
 
     def _parsed(self) -> bool:
         if errors := self.api.import_errors():
@@ -246,7 +246,7 @@ class Standalone:
         )
         return RunOutcome(dag_id, run_id, run["run_type"], run["state"], time.monotonic() - began, failed)
 
-    def wait_night(self, night: str, after: Iterable[str], timeout: float = 120) -> str:
+    def wait_night(self, night: str, after: Iterable[str], timeout: float = 600) -> str:
         """The run of the night DAG that the asset event of `night` started; `after` are run ids to leave out."""
         old = set(after)
 
