@@ -22,7 +22,6 @@ _HEADS = (
         "night 日期",
         "rules 规则",
         "source 来源",
-        "relation 关系",
         "document 文件",
         "state 状态",
         "read 读取",
@@ -71,7 +70,8 @@ def write_pages(
                 pages += 1
             links = " ".join(parts)
         bad = receipt["state"] in {"held", "refused"} or receipt["rows_quarantined"]
-        cells = [escape(str(receipt[name])) for name in ("arrived_on", "source_id", "relation", "document_name")]
+        cells = [escape(str(receipt[name])) for name in ("arrived_on", "source_id", "document_name")]
+        cells[1] += f"<br><small>{escape(receipt['relation'])}</small>"
         cells.insert(1, links)
         cells.append(escape(f"{receipt['state']} {_STATES.get(receipt['state'], '')}"))
         counts = [f"{receipt[name]:,}" for name in ("rows_read", "rows_loaded", "rows_duplicate", "rows_quarantined")]

@@ -81,14 +81,15 @@ _STYLE = """
 body{font:15px/1.5 system-ui,"Noto Sans CJK SC","PingFang SC","Microsoft YaHei",sans-serif;margin:2rem auto;max-width:70rem;
 padding:0 1rem;color:#1a1a1a;background:#fff}h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}
 table{border-collapse:collapse;width:100%}th,td{border-bottom:1px solid #d5d5d5;padding:.35rem .6rem;text-align:left;
-vertical-align:top;overflow-wrap:anywhere}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+vertical-align:top;max-width:26rem;overflow-wrap:break-word}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 h1 small{display:block;font-size:.6em;font-weight:normal;color:#555;overflow-wrap:anywhere}
 table.pairs{width:auto}table.pairs th{font-weight:normal;color:#555}
 .state{padding:.1rem .6rem;border-radius:.3rem;color:#fff;background:#1b6e3c}.state.bad{background:#a11717}
 .state.part{background:#8a5a00}
 @media(max-width:45rem){body{margin:1rem auto}table.rows thead{display:none}table.rows tr{display:block;padding:.4rem 0;
 border-bottom:1px solid #d5d5d5}table.rows td,table.rows td.n{display:grid;grid-template-columns:7.5rem 1fr;gap:.6rem;border:0;
-padding:.1rem .4rem;text-align:left;white-space:normal}table.rows td:empty{display:none}
+padding:.1rem .4rem;max-width:none;
+overflow-wrap:anywhere;text-align:left;white-space:normal}table.rows td:empty{display:none}
 table.rows td::before{content:attr(data-head);color:#555}}
 tr.broken td{background:#fdecec}code{background:#f2f2f2;padding:0 .25rem;border-radius:.2rem}
 """
