@@ -67,6 +67,23 @@ def test_the_same_goods_read_at_home_file_no_case(new_home: Any, tmp_path: Path,
     assert all(result["not_looked"] == result["blind_units"] == result["failed_units"] == [] for result in results)
 
 
+def test_master_data_without_a_beginning_is_in_force_since_ever(
+    new_home: Any, tmp_path: Path, flow_tools: dict[str, Any]
+) -> None:
+    """A grant that was given no first day is a grant: who sells at home under it is not accused."""
+    world = flow_tools["build_world"](tmp_path / "undated")
+    changed = 0
+    for path in (world / "master").glob("*.csv"):
+        text = path.read_text()
+        path.write_text(text.replace("2025-01-01", ""))
+        changed += text.count("2025-01-01")
+    assert changed == 3
+    home = new_home()
+    flow_tools["judge"](home, world)
+    (case,) = list_cases(home.engine)
+    assert (case["subject"]["id"], case["product_line"]) == ("D1", "baijiu")
+
+
 def test_more_cases_than_a_unit_may_open_wait_behind_one_for_its_owner(
     new_home: Any, tmp_path: Path, flow_tools: dict[str, Any]
 ) -> None:

@@ -118,7 +118,7 @@ def relations_page() -> str:
     lines += [
         "## Master data",
         "Kept in the casebook. Periods are half-open local dates [`valid_from`, `valid_to`) in the brand's time zone, an "
-        "empty `valid_to` is open; a later `recorded_at` of the same key supersedes the earlier row.\n",
+        "empty one is open; a later `recorded_at` of the same key supersedes the earlier row.\n",
     ]
     lines += [_relation(relation) for relation in MASTERS.values()]
     return "\n".join(lines).rstrip() + "\n"

@@ -1,6 +1,6 @@
 """Master data: who, what, where and under which policy. Held in the casebook, effective-dated in two directions.
 
-Every table carries `valid_from`, `valid_to` (half-open local dates in the brand's time zone, empty `valid_to` = open)
+Every table carries `valid_from`, `valid_to` (half-open local dates in the brand's time zone, empty = open)
 and `recorded_at` (when the brand came to know it), so that yesterday can be judged by yesterday, as known yesterday.
 A later `recorded_at` of the same key supersedes the earlier row. `regions` and `region_neighbours` are not dated.
 """

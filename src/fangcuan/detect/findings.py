@@ -154,7 +154,9 @@ def fetch_evidence(night: Night, keys: Iterable[tuple[str, str]]) -> dict[tuple[
     for relation, names in sorted(wanted.items()):
         night.open(relation)
         contract = FEEDS.get(relation) or MASTERS[relation]
-        columns = ", ".join(quote(name) for name in contract.column_names)
+        # Evidence is what was given, an empty beginning included.
+        given = {"valid_from": "given_from as valid_from"} if contract.kind == "master" else {}
+        columns = ", ".join(given.get(name, quote(name)) for name in contract.column_names)
         night.engine.register("evidence_keys", pa.table({"row_key": sorted(names)}))
         rows = night.engine.arrow(f"select row_key, {columns} from {relation} semi join evidence_keys using (row_key)")
         for row in rows.to_pylist():

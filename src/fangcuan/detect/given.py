@@ -35,7 +35,7 @@ class GivenError(Exception):
 
 
 class GivenRows:
-    """Relation source over the `given` rows of a test. Undated master rows hold from 2000 on."""
+    """Relation source over the `given` rows of a test."""
 
     def __init__(self, given: Mapping[str, list[dict[str, Any]]], night: dt.date, folder: Path):
         self._given = given
@@ -97,10 +97,9 @@ class GivenRows:
         casts = self._typed(engine, relation, extra)
         keys = [name for name in relation.key if name != "recorded_at"]
         parts = ", ".join(f"coalesce(cast({quote(name)} as varchar), '')" for name in keys)
-        dated = " replace (coalesce(valid_from, date '2000-01-01') as valid_from)" if "valid_from" in relation else ""
         engine.table(
             f"recorded_{relation.name}",
-            f"select *{dated}, concat_ws('|', {parts}) as business_key, "
+            f"select *, concat_ws('|', {parts}) as business_key, "
             f"md5(cast(given_row as varchar)) as row_digest from (select {casts} from given_{relation.name}) given_row",
         )
 

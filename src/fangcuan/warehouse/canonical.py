@@ -15,6 +15,9 @@ from fangcuan.warehouse.engine import literal, quote
 #: Beside the contract columns every event relation has these.
 EVENT_EXTRAS = ("row_key", "event_date", "arrived_on")
 
+#: What an empty `valid_from` means to units: before anything they can be asked about.
+SINCE_EVER = "1900-01-01"
+
 #: Things whose custody once rested on an event that was withdrawn since: epc, event_id, arrived_on (of the withdrawal).
 WITHDRAWN_STEPS = "withdrawn_steps"
 
@@ -68,9 +71,12 @@ def withdrawn_steps_view() -> str:
 def master_view(relation: Relation, night_end: str) -> str:
     """SQL of one master table as known at the end of the night (`night_end`: a UTC time, ISO 8601).
 
-    `known_since` is when the brand came to know the row (1970 where it always did).
+    `known_since` is when the brand came to know the row (1970 where it always did). An empty `valid_from` is told as
+    SINCE_EVER, or `day >= valid_from` would be unknown and the row never in force; `given_from` has it as it was given.
     """
-    columns = ", ".join(quote(name) for name in relation.column_names)
+    columns = ", ".join(quote(name) for name in relation.column_names if name != "valid_from")
+    if "valid_from" in relation:
+        columns += f", coalesce(valid_from, date {literal(SINCE_EVER)}) as valid_from, valid_from as given_from"
     known_since = "coalesce(recorded_at, timestamptz '1970-01-01 00:00:00+00')"
     return (
         f"select {columns}, business_key as row_key, {known_since} as known_since from recorded_{relation.name} "
