@@ -108,6 +108,7 @@ def test_an_unreadable_file_is_refused_whole_and_the_night_goes_on(
     judged = judge_night(home, night, pull=False)
     assert judged["state"] == "judged"
     assert "world_trace_events" in judged["not_looked"]
+    assert "diversion.repeated_destination" in judged["blind_units"], "a unit that saw nothing said it was clean"
 
 
 def test_a_source_that_cannot_be_asked_is_coverage_and_the_night_goes_on(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import random
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,21 @@ FAILPOINTS = (
     "file.after_commit",
     "file.before_judged",
 )
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_no_failpoint_is_left_out() -> None:
+    """A name that the source has and no test kills at would prove nothing."""
+    named = {
+        name
+        for path in (ROOT / "src").rglob("*.py")
+        for name in re.findall(r"""\bhit\("([a-z_.]+)"\)""", path.read_text(encoding="utf-8"))
+    }
+    filing = (ROOT / "tests" / "cases" / "test_faults.py").read_text(encoding="utf-8")
+    elsewhere = {name for name in named if f'"{name}"' in filing}
+    assert len(named) >= len(FAILPOINTS)
+    assert set(FAILPOINTS) | elsewhere == named
 
 
 @pytest.fixture
