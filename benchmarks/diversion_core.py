@@ -54,7 +54,8 @@ def generate(folder: Path, serials: int, sightings: int, foreign: float, setting
             end = min(start + step, serials)
             engine.write_parquet(
                 f"select {unit} as child_epc, {carton} as parent_epc, timestamptz '2026-01-01 00:00:00+00' as at, "
-                f"true as put_in, 'agg-' || cast(u // {PER_CARTON} as varchar) as event_id, date '2026-01-02' as arrived_on "
+                f"true as put_in, 'agg-' || cast(u // {PER_CARTON} as varchar) as event_id, date '2026-01-02' as arrived_on, "
+                f"'sgtin' as child_scheme, 'sscc' as parent_scheme "
                 f"from range({start}, {end}) r(u) order by child_epc",
                 folder / f"containment_steps/{number}.parquet",
             )
@@ -180,7 +181,7 @@ def scan(folder: Path, settings: Settings) -> float:
     started = time.monotonic()
     with DuckEngine(settings) as engine:
         for name, columns in (
-            ("containment_steps", ("child_epc", "parent_epc", "at", "put_in", "event_id")),
+            ("containment_steps", ("child_epc", "parent_epc", "parent_scheme", "at", "put_in", "event_id")),
             ("holding_steps", ("epc", "at", "biz_step", "partner_id", "sku", "lot", "event_id", "row_key")),
             ("trace_events", ("epc", "event_time", "row_key", "region_code", "observer", "latitude", "longitude")),
         ):

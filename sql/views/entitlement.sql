@@ -1,15 +1,14 @@
 -- kept
 -- Which partner was entitled to hold a sighted unit when it was seen: the last one it was shipped, returned or commissioned to,
--- or the one who took it over under a written permit. One row per sighting that has any custody.
+-- or the one who took it over under a written permit. One row per touched sighting; no partner where custody is unknown.
 with reached as (
     -- One look at the steps tells both who held the unit and what it is.
     select
-        l.row_key,
+        l.sighting_no,
         l.depth,
         h.at,
         h.biz_step,
         h.partner_id,
-        h.event_id,
         h.row_key as step_key,
         h.sku,
         h.lot,
@@ -23,45 +22,44 @@ with reached as (
 last_steps as (
     -- Of handovers at one moment commissioning goes before returning and shipping, the pallet's before the carton's.
     select
-        row_key,
+        sighting_no,
         max(
             row(
                 at,
                 case biz_step when 'commissioning' then 2 when 'returning' then 1 else 0 end,
                 depth,
-                event_id,
-                partner_id,
-                step_key
+                step_key,
+                partner_id
             )
         ) filter (where counts and biz_step in ('commissioning', 'returning', 'shipping')) as handed,
-        max(row(at, depth, event_id, partner_id, step_key)) filter (where counts and biz_step = 'receiving') as taken,
+        max(row(at, depth, step_key, partner_id)) filter (where counts and biz_step = 'receiving') as taken,
         min(sku) as sku,
         min(lot) as lot
     from reached
-    group by row_key
+    group by sighting_no
 ),
 held as (
     select
-        row_key,
+        sighting_no,
         struct_extract(handed, 1) as handed_at,
         struct_extract(handed, 5) as handed_to,
-        struct_extract(handed, 6) as handed_by_step,
+        struct_extract(handed, 4) as handed_by_step,
         struct_extract(taken, 1) as taken_at,
         struct_extract(taken, 4) as taken_by,
-        struct_extract(taken, 5) as taken_by_step,
+        struct_extract(taken, 3) as taken_by_step,
         sku,
         lot
     from last_steps
     where handed is not null or taken is not null
 ),
 packed as (
-    select row_key, arg_max(ancestor_epc, from_at) as carton_epc
+    select sighting_no, arg_max(ancestor_epc, from_at) as carton_epc
     from lineage
     where depth = 1
-    group by row_key
+    group by sighting_no
 ),
 permitted as (
-    select h.row_key, min(p.permit_id) as permit_id
+    select h.sighting_no, min(p.permit_id) as permit_id
     from held h
     left join products q
         on q.sku = h.sku
@@ -75,19 +73,26 @@ permitted as (
         and p.scope in ('all', h.sku, q.product_line)
         and (p.lot is null or p.lot = h.lot)
     where h.taken_at >= h.handed_at
-    group by h.row_key
+    group by h.sighting_no
 )
 select
-    h.row_key,
+    s.sighting_no,
+    s.seen_on,
+    s.region_code,
+    s.latitude,
+    s.longitude,
     case when h.handed_to is null or p.permit_id is not null then h.taken_by else h.handed_to end as partner_id,
     coalesce(h.handed_at, h.taken_at) as entitled_at,
     -- The record that made the partner the holder: what a case shows beside the reading.
     case when p.permit_id is not null then h.taken_by_step else coalesce(h.handed_by_step, h.taken_by_step) end as entitled_by,
-    h.taken_by as last_received_by,
     p.permit_id,
     k.carton_epc,
     h.sku,
-    h.lot
-from held h
-left join packed k using (row_key)
-left join permitted p using (row_key)
+    h.lot,
+    q.product_line
+from touched_sightings s
+left join held h using (sighting_no)
+left join packed k using (sighting_no)
+left join permitted p using (sighting_no)
+left join products q
+    on q.sku = h.sku and s.seen_on >= q.valid_from and (q.valid_to is null or s.seen_on < q.valid_to)

@@ -33,7 +33,8 @@ changed_grants as (
     )
     where cast(timezone($timezone, known_since) as date) > $since and $since > date '1900-01-01'
 )
-select s.*
+-- The number joins views of one night; it means nothing beyond it.
+select s.*, row_number() over () as sighting_no
 from sightings s
 where
     s.arrived_on > $since

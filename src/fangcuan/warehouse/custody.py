@@ -17,6 +17,8 @@ CUSTODY: dict[str, tuple[dict[str, str], str]] = {
             "put_in": "boolean",
             "event_id": "varchar",
             "arrived_on": "date",
+            "child_scheme": "varchar",
+            "parent_scheme": "varchar",
         },
         'child_epc, "at", parent_epc, event_id',
     ),
