@@ -10,13 +10,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["text", "integer", "decimal", "double", "boolean", "timestamp", "date", "json"]
+Kind = Literal["text", "integer", "decimal", "rate", "double", "boolean", "timestamp", "date", "json"]
 
 #: DuckDB type of each kind. Money and quantities are decimals: a parallel floating sum depends on the number of threads.
 DUCKDB_TYPES: dict[Kind, str] = {
     "text": "varchar",
     "integer": "bigint",
     "decimal": "decimal(18,4)",
+    # What money is multiplied by: an exchange rate has more places than any price.
+    "rate": "decimal(18,8)",
     "double": "double",
     "boolean": "boolean",
     "timestamp": "timestamptz",
@@ -95,6 +97,10 @@ def integer(name: str, required: bool = False, **more: object) -> Column:
 
 def decimal(name: str, required: bool = False, **more: object) -> Column:
     return Column(name, "decimal", required, **more)  # type: ignore[arg-type]
+
+
+def rate(name: str, required: bool = False, **more: object) -> Column:
+    return Column(name, "rate", required, **more)  # type: ignore[arg-type]
 
 
 def double(name: str, required: bool = False, **more: object) -> Column:

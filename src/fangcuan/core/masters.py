@@ -17,6 +17,7 @@ from fangcuan.core.contract import (
     index,
     integer,
     json,
+    rate,
     text,
     timestamp,
 )
@@ -199,7 +200,7 @@ MASTERS = index(
             ("currency", "quote_currency"),
             text("currency", True),
             text("quote_currency", True),
-            decimal("rate", True, minimum=0, about="units of quote_currency for one unit of currency"),
+            rate("rate", True, minimum=0, about="units of quote_currency for one unit of currency"),
         ),
         _master(
             "calendar",

@@ -28,6 +28,7 @@ _ARROW = {
     "json": pa.string(),
     "integer": pa.int64(),
     "decimal": pa.string(),
+    "rate": pa.string(),
     "double": pa.float64(),
     "boolean": pa.bool_(),
     "timestamp": pa.timestamp("us", tz="UTC"),
@@ -105,7 +106,7 @@ class CatalogueRows:
         for position, name in enumerate(names):
             kind = kinds.get(name, "text")
             values = [row[position] for row in rows]
-            if kind == "decimal":
+            if kind in ("decimal", "rate"):
                 values = [None if value is None else decimal_text(value) for value in values]
             arrays[name] = pa.array(values, _ARROW[kind])
         engine.register(f"casebook_{relation.name}", pa.table(arrays))

@@ -68,6 +68,7 @@ _EXPECTED_ZH = (
     ("before ", "早于 "),
     ("text like ", "格式："),
     ("a number in plain digits, at most 14 before and 4 after the point", "普通数字，小数点前至多 14 位、后至多 4 位"),
+    ("a number in plain digits, at most 10 before and 8 after the point", "普通数字，小数点前至多 10 位、后至多 8 位"),
     ("a whole number in plain digits", "普通整数"),
     ("ISO 8601 time with zone", "带时区的 ISO 8601 时间"),
     ("ISO 8601 date", "ISO 8601 日期"),

@@ -28,6 +28,7 @@ _ARROW = {
     "varchar": pa.string(),
     "bigint": pa.int64(),
     "decimal(18,4)": pa.decimal128(18, 4),
+    "decimal(18,8)": pa.decimal128(18, 8),
     "double": pa.float64(),
     "boolean": pa.bool_(),
     "timestamptz": pa.timestamp("us", "UTC"),

@@ -6,6 +6,7 @@ Nothing is guessed: a value that is not written as expected is a problem of its 
 from __future__ import annotations
 
 import datetime as dt
+import re
 import zoneinfo
 from dataclasses import dataclass, replace
 
@@ -19,11 +20,19 @@ EXPECTED: dict[Kind, str] = {
     "text": "text without control characters",
     "integer": "a whole number in plain digits",
     "decimal": "a number in plain digits, at most 14 before and 4 after the point",
+    "rate": "a number in plain digits, at most 10 before and 8 after the point",
     "double": "a number",
     "boolean": "true, false, yes, no, 1, 0, 是 or 否",
     "timestamp": "ISO 8601 time with zone",
     "date": "ISO 8601 date",
     "json": "JSON",
+}
+
+#: Digits after the point of each kind that is exact.
+_PLACES: dict[Kind, int] = {
+    kind: int(found.group(1))
+    for kind, name in DUCKDB_TYPES.items()
+    if (found := re.search(r"decimal\(\d+,(\d+)\)", name))
 }
 
 _TRUE = "'true', '1', 'yes', '是'"
@@ -57,7 +66,7 @@ def parse(column: Column, source: str, source_type: str) -> Parsed:
         return Parsed(_from_text(kind, source, target))
     if kind in ("text", "json"):
         return Parsed(f"cast({source} as varchar)")
-    if kind == "decimal" and base == "DECIMAL":
+    if kind in _PLACES and base == "DECIMAL":
         # Casting to fewer decimals rounds; a number that does not come back unchanged is a problem.
         return Parsed(f"case when try_cast({source} as {target}) = {source} then try_cast({source} as {target}) end")
     if kind in ("integer", "boolean") and base in ("FLOAT", "DOUBLE", "DECIMAL"):
@@ -78,8 +87,8 @@ def _from_text(kind: Kind, source: str, target: str) -> str:
         return f"case when json_valid({source}) then {source} end"
     if kind == "integer":
         return f"case when regexp_full_match({source}, '[+-]?[0-9]+') then try_cast({source} as {target}) end"
-    if kind == "decimal":
-        plain = r"[+-]?([0-9]+(\.[0-9]{0,4}0*)?|\.[0-9]{1,4}0*)"
+    if kind in _PLACES:
+        plain = rf"[+-]?([0-9]+(\.[0-9]{{0,{_PLACES[kind]}}}0*)?|\.[0-9]{{1,{_PLACES[kind]}}}0*)"
         return f"case when regexp_full_match({source}, '{plain}') then try_cast({source} as {target}) end"
     if kind == "double":
         number = r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"

@@ -345,7 +345,10 @@ def _feed_problems(feed: Any) -> Iterator[tuple[KeyPath, str]]:
             yield where, f"{relation.name} has no column {name!r}; it has {', '.join(relation.column_names)}"
         elif isinstance(promise, Mapping):
             kind = relation[name].kind
-            if kind not in {"integer", "decimal", "double"} and (promise.get("minimum"), promise.get("maximum")) != (
+            if kind not in {"integer", "decimal", "rate", "double"} and (
+                promise.get("minimum"),
+                promise.get("maximum"),
+            ) != (
                 None,
                 None,
             ):

@@ -19,6 +19,7 @@ _TYPES: dict[Kind, Any] = {
     "text": Text,
     "integer": BigInt,
     "decimal": DecimalText,
+    "rate": DecimalText,
     "double": Float(53),
     "boolean": Boolean,
     "timestamp": UtcDateTime,
