@@ -1,7 +1,8 @@
 """### Keep the house
 
-Verifies the audit chain, scrubs the evidence store (every stored file is read and its hash compared), and removes orphans
-and spill files. The three are independent: one that fails hides none of the others, and the run ends as failed.
+Verifies the history, signs a checkpoint of it and brings it to the places of the settings, scrubs the evidence store (every
+stored file is read and its hash compared), and removes orphans and spill files. The four are independent: one that fails
+hides none of the others, and the run ends as failed. Without a signing key no checkpoint is made, and the task says so.
 """
 
 from __future__ import annotations
@@ -27,12 +28,22 @@ from fangcuan.flow.pools import Pool
     doc_md=__doc__,
 )
 def housekeeping():
-    @task(doc_md="Recomputes the audit chain from its first event; a break fails the task and names the event.")
+    @task(
+        doc_md="Recomputes the audit chain from its first event, compares it with checkpoints and tables; what differs "
+        "fails the task and is named."
+    )
     def verify_audit() -> dict:
         result = flow.audit_verify()
         if result["exit_code"]:
             raise AirflowFailException(result["message"])
         return result
+
+    @task(
+        pool=Pool.CASEBOOK,
+        doc_md="Signs the history and brings the checkpoint to other places; a history that does not verify is not signed.",
+    )
+    def checkpoint() -> dict:
+        return flow.audit_checkpoint()
 
     @task(doc_md="Reads the stored evidence and compares hashes; a mismatch fails the task and names the file.")
     def scrub_evidence() -> dict:
@@ -46,6 +57,7 @@ def housekeeping():
         return flow.housekeeping()
 
     verify_audit()
+    checkpoint()
     scrub_evidence()
     tidy()
 

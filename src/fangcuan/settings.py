@@ -38,6 +38,13 @@ class Settings:
     #: years of history brings more than any later one.
     max_cases: int = 0
     sources: tuple[str, ...] = ()
+    #: The signing key of checkpoints, outside the database; its name is the origin of the checkpoints.
+    audit_key: Path = field(default=Path("audit.key"))
+    audit_places: tuple[str, ...] = ()
+    audit_tsa: str = ""
+    audit_tsa_roots: str = ""
+    audit_smtp: str = ""
+    audit_mail_from: str = ""
     config_path: Path | None = None
 
     def __post_init__(self) -> None:
@@ -61,6 +68,10 @@ class Settings:
     @property
     def evidence_path(self) -> Path:
         return self.home / self.evidence
+
+    @property
+    def audit_key_path(self) -> Path:
+        return self.home / self.audit_key
 
     @property
     def casebook_url(self) -> str:
@@ -115,13 +126,14 @@ def load(home: Path | None = None) -> Settings:
 
 def _typed(values: dict[str, Any], path: Path | None) -> Settings:
     typed = dict(values)
-    for name in ("lake", "evidence"):
+    for name in ("lake", "evidence", "audit_key"):
         if name in typed:
             typed[name] = Path(str(typed[name]))
-    if isinstance(sources := typed.get("sources"), str):
-        typed["sources"] = tuple(part.strip() for part in sources.split(",") if part.strip())
-    elif sources is not None:
-        typed["sources"] = tuple(str(part) for part in sources)
+    for name in ("sources", "audit_places"):
+        if isinstance(listed := typed.get(name), str):
+            typed[name] = tuple(part.strip() for part in listed.split(",") if part.strip())
+        elif listed is not None:
+            typed[name] = tuple(str(part) for part in listed)
     for name in ("threads", "max_cases"):
         try:
             typed[name] = int(typed[name]) if name in typed else getattr(Settings, name)

@@ -33,6 +33,14 @@ def test_the_published_example_verifies() -> None:
         notes.open_note(EXAMPLE_NOTE.replace("answer", "anwser").encode(), [key])
 
 
+def test_the_example_of_the_manual_verifies() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
+    block = manual.split("  ```\n  example.com/fangcuan\n")[1].split("  ```")[0]
+    note = "example.com/fangcuan\n" + "".join(line.removeprefix("  ") for line in block.splitlines(keepends=True))
+    key = VerifierKey.parse(manual.split("that of the example is\n  `")[1].split("`")[0])
+    assert notes.open_checkpoint(note.encode(), [key]).size == 1234
+
+
 @pytest.fixture
 def key(tmp_path: Path) -> keys.SigningKey:
     keys.generate(tmp_path / "audit.key", "example.com/fangcuan")

@@ -59,7 +59,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
         if name in {"home", "database_url"}:
             continue
         shown = documented[name][0].strip("`")
-        expected = "none" if default == () else str(default)
+        expected = "none" if default in ((), "") else str(default)
         assert shown == expected, f"{name}: documented {shown}, default {expected}"
 
 

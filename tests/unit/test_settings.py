@@ -10,7 +10,12 @@ import fangcuan
 from fangcuan.settings import Settings
 
 #: Settings that are read through a property of another name.
-THROUGH = {"database_url": "casebook_url", "lake": "lake_path", "evidence": "evidence_path"}
+THROUGH = {
+    "database_url": "casebook_url",
+    "lake": "lake_path",
+    "evidence": "evidence_path",
+    "audit_key": "audit_key_path",
+}
 
 
 def test_every_setting_is_read_by_something() -> None:

@@ -7,6 +7,7 @@ import datetime as dt
 from sqlalchemy import Engine, select
 
 from fangcuan.cases.events import EventDraft, append, lock_head
+from fangcuan.core.canonical import sha256_hex
 from fangcuan.store.casework import rule_version
 from fangcuan.store.database import read, write
 
@@ -42,6 +43,7 @@ def propose(
             )
         )
         data = {"unit_id": unit_id, "unit_digest": unit_digest, "status": status}
+        data["text_sha256"] = sha256_hex(text.encode())
         append(connection, [EventDraft("unit.proposed", proposed_by, data)], recorded_at=moment)
     return True
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
+from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, select
 
@@ -48,3 +50,11 @@ def _digest(connection: Connection, tables: tuple[Table, ...]) -> str:
         total.update(f"{table.name} {len(rows)}\n".encode())
         total.update(b"".join(rows))
     return total.hexdigest()
+
+
+def night_digest(connection: Connection, night: dt.date) -> dict[str, Any]:
+    """`rows` and `digest` (sha256, hex) of all occurrences of a night, whatever order and however many filings brought them."""
+    query = select(finding_occurrence).where(finding_occurrence.c.night == night)
+    result = connection.execute(query, execution_options={"yield_per": _ROWS})
+    rows = sorted(hashlib.sha256(canonical_text(dict(row))).digest() for row in result.mappings())
+    return {"rows": len(rows), "digest": hashlib.sha256(b"".join(rows)).hexdigest()}

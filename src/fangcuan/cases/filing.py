@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, select
 
 from fangcuan.cases import casebook, registry
 from fangcuan.cases import workflow as workflows
+from fangcuan.cases.digests import night_digest
 from fangcuan.cases.events import EventDraft, append, lock_head
 from fangcuan.cases.evidence import EvidenceStore
 from fangcuan.cases.grouping import (
@@ -302,6 +303,8 @@ class _Filing:
         reported = [[o.reported_id, o.record["evidence_root"], o.evidence_sha256] for o in everything]
         data: dict[str, Any] = {"run_id": self.run_id, "counts": asdict(delta)}
         data |= {"findings": len(reported), "digest": digest(reported)}
+        # All occurrences of the night so far, so that the last filing of a night speaks for the earlier ones as well.
+        data["occurrences"] = night_digest(self.connection, self.night)
         return EventDraft("night.filed", ACTOR, data, night=self.night)
 
 

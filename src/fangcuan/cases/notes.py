@@ -25,6 +25,10 @@ class NoteError(Exception):
     """The text is no note, or none that a known key signed; the message says what is wrong."""
 
 
+class UnknownKey(NoteError):
+    """The note may be right: none of the keys that signed it is known here."""
+
+
 @dataclass(frozen=True)
 class VerifierKey:
     """The public half of a key: `name` and 32 bytes. As text `<name>+<key id in hex>+<base64(0x01 ‖ public key)>`."""
@@ -117,7 +121,7 @@ def open_note(note: bytes, keys: Iterable[VerifierKey]) -> tuple[str, VerifierKe
             raise NoteError(f"the signature by {name} is wrong: the note was altered")
         found = found or key
     if found is None:
-        raise NoteError(f"signed by {', '.join(signers)}, of which no key is known here")
+        raise UnknownKey(f"signed by {', '.join(signers)}, of which no key is known here")
     return text, found
 
 

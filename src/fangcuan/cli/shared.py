@@ -37,7 +37,11 @@ def told(command: Command) -> Command:
     def run(*args: Any, **kwargs: Any) -> Any:
         from sqlalchemy.exc import OperationalError
 
+        from fangcuan.cases.checkpoints import CheckpointRefused
         from fangcuan.cases.executor import CommandRefused
+        from fangcuan.cases.keys import KeyRefused
+        from fangcuan.cases.notes import NoteError
+        from fangcuan.cases.proofs import NotProvable
         from fangcuan.content.problem import ContentError
         from fangcuan.flow.export import ExportError
         from fangcuan.flow.installation import NotInitialised
@@ -52,7 +56,11 @@ def told(command: Command) -> Command:
             NightFailed,
             NothingThere,
             ExportError,
+            CheckpointRefused,
             CommandRefused,
+            KeyRefused,
+            NotProvable,
+            NoteError,
             DatabaseMissing,
         )
         try:

@@ -108,16 +108,25 @@ def train(detector_id: str, night: str | None = None) -> dict[str, Any]:
 
 
 def audit_verify() -> dict[str, Any]:
-    """Verify the audit chain: {"exit_code", "message", "events", "first_bad_seq"}."""
-    from fangcuan.cases.audit import verify
+    """Verify history, checkpoints and tables: {"exit_code", "message", "events", "first_bad_seq", "problems", …}."""
+    from fangcuan.flow.audit import verify_installation
 
-    found = verify(_installation().engine)
-    return {
-        "exit_code": int(found.exit_code),
-        "message": found.message,
-        "events": found.events,
-        "first_bad_seq": found.first_bad_seq,
-    }
+    return verify_installation(_installation()).as_record()
+
+
+def audit_checkpoint() -> dict[str, Any]:
+    """Sign the history and bring it to the places of the settings: {"state", "message", "size", "root", "anchors"}.
+
+    Without a signing key nothing is signed, and `message` says so. Raises Retryable where a place was not reached: what was
+    signed stays, and trying again brings it there.
+    """
+    from fangcuan.flow.audit import make_checkpoint
+
+    made = make_checkpoint(_installation())
+    failed = [str(one["message"]) for one in made["anchors"] if one["state"] == "failed"]
+    if failed:
+        raise Retryable("; ".join(failed))
+    return made
 
 
 def scrub_evidence() -> dict[str, Any]:

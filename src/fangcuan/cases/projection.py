@@ -1,0 +1,246 @@
+"""The tables, rebuilt from the events alone and compared with what is stored, row by row and column by column.
+
+What is rebuilt: cases with their machine columns, findings and links; approvals of units; checkpoints; the counters of
+nights; and the occurrences of each night by their digest. Stored values are read as the database holds them, so that a value
+of the wrong type or spelling differs as well.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Boolean, Connection, Table, inspect
+
+from fangcuan.cases.chain import CHUNK, stream
+from fangcuan.cases.digests import night_digest
+from fangcuan.cases.problems import Problem
+from fangcuan.core.canonical import digest, utc_text
+from fangcuan.store.base import CanonicalJson
+from fangcuan.store.casework import (
+    case_file,
+    case_finding,
+    case_link,
+    case_machine,
+    checkpoint,
+    filing_night,
+    finding_occurrence,
+    rule_version,
+)
+from fangcuan.store.jsontext import canonical_text
+
+#: Differences that are told; a table that was emptied would otherwise tell one per row.
+MOST = 100
+#: Tables compared row by row, in the order in which differences are told.
+TABLES = (case_file, case_machine, case_finding, case_link, rule_version, checkpoint, filing_night)
+#: Tables whose key begins with the number of a case.
+_OF_CASES = frozenset(table.name for table in (case_file, case_machine, case_finding, case_link))
+_UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
+
+Key = tuple[Any, ...]
+
+
+@dataclass
+class Rebuilt:
+    """What the events add up to: table → key → column → value as JSON, and what each night says of its occurrences."""
+
+    rows: dict[str, dict[Key, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
+    filed: dict[str, list[Mapping[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+
+    def apply(self, body: Mapping[str, Any]) -> None:
+        """Replay one event; kinds that change no table are passed over."""
+        kind, data = body["kind"], body["data"]
+        known = _KINDS.get(kind)
+        if known is not None:
+            known(self, body, data)
+        elif kind.startswith("case.") and "after" in data:
+            # Every command of the workflow, and the waking of a case, changes its row in the same way.
+            row = self.rows[case_file.name].setdefault((body["case"],), {"number": body["case"]})
+            row.update(data["after"], version=data["version"])
+
+    def opened(self, body: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+        number = body["case"]
+        self.rows[case_file.name][(number,)] = dict(data["case"])
+        for other in data["links"]:
+            first, second = sorted((number, other))
+            link = {"number": first, "other": second, "kind": "same_subject", "linked_night": body["night"]}
+            self.rows[case_link.name].setdefault((first, second, "same_subject"), link)
+
+    def findings(self, body: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+        number = body["case"]
+        self.rows[case_machine.name][(number,)] = {"number": number, **data["after"]}
+        new: dict[Key, dict[str, Any]] = {}
+        for one in data["findings"]:
+            if one["new"]:
+                key = (number, one["finding_id"])
+                row = new.setdefault(
+                    key,
+                    {"number": number, "finding_id": key[1], "support": True, "attached_night": body["night"]},
+                )
+                row["support"] = row["support"] and one["support"]
+        self.rows[case_finding.name].update(new)
+
+    def proposed(self, body: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+        row = {name: data[name] for name in ("unit_id", "unit_digest", "status")}
+        row |= {"proposed_by": body["actor"], "proposed_at": body["recorded_at"]}
+        row |= {"approved_by": None, "approved_at": None}
+        if "text_sha256" in data:
+            row["text"] = data["text_sha256"]
+        self.rows[rule_version.name][(data["unit_digest"],)] = row
+
+    def approved(self, body: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+        row = self.rows[rule_version.name].setdefault((data["unit_digest"],), {"unit_digest": data["unit_digest"]})
+        row.update(approved_by=body["actor"], approved_at=body["recorded_at"])
+
+    def checkpointed(self, body: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+        row = {name: data[name] for name in ("size", "root", "origin", "note")}
+        self.rows[checkpoint.name][(data["size"],)] = {**row, "made_at": body["recorded_at"]}
+
+    def night(self, body: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+        night = body["night"]
+        self.filed[night].append(data)
+        total = self.rows[filing_night.name].setdefault((night,), {"night": night})
+        for name, count in data["counts"].items():
+            if name != "night":
+                total[name] = total.get(name, 0) + count
+
+
+_KINDS: dict[str, Callable[[Rebuilt, Mapping[str, Any], Mapping[str, Any]], None]] = {
+    "case.opened": Rebuilt.opened,
+    "case.findings": Rebuilt.findings,
+    "unit.proposed": Rebuilt.proposed,
+    "unit.approved": Rebuilt.approved,
+    "checkpoint.made": Rebuilt.checkpointed,
+    "night.filed": Rebuilt.night,
+}
+
+
+def compare(connection: Connection) -> tuple[int, list[Problem]]:
+    """Rows compared, and the differences: at most MOST, the first of each table and key order first."""
+    rebuilt = Rebuilt()
+    with stream(connection) as rows:
+        for seq, _, _, text in rows:
+            try:
+                rebuilt.apply(json.loads(text))
+            except _UNREADABLE as error:
+                why = f"{type(error).__name__}: {error}"
+                return 0, [Problem("event_unreadable", {"seq": seq, "why": why}, seq=seq)]
+    problems: list[Problem] = []
+    compared = 0
+    present = set(inspect(connection).get_table_names())
+    with _raw(connection):
+        for table in TABLES:
+            if table.name in present:
+                compared += _compare_table(connection, table, rebuilt.rows[table.name], problems)
+    problems += _occurrences(connection, rebuilt)
+    return compared, problems[:MOST]
+
+
+def _compare_table(
+    connection: Connection, table: Table, expected: dict[Key, dict[str, Any]], problems: list[Problem]
+) -> int:
+    sqlite = connection.dialect.name == "sqlite"
+    names = [column.name for column in table.columns]
+    keys = [column.name for column in table.primary_key.columns]
+    order = ", ".join(keys)
+    query = f"select {', '.join(names)} from {table.name} order by {order}"
+    left = {tuple(str(part) for part in key): row for key, row in expected.items()}
+    compared = 0
+    for values in connection.exec_driver_sql(query, execution_options={"yield_per": CHUNK}):
+        stored = {name: _stored(value) for name, value in zip(names, values, strict=True)}
+        key = tuple(str(stored[name]) for name in keys)
+        row = left.pop(key, None)
+        compared += 1
+        if row is None:
+            problems.append(_problem("row_invented", table, key))
+        else:
+            problems += _differences(table, key, stored, row, sqlite)
+        if len(problems) >= MOST:
+            return compared
+    problems += [_problem("row_missing", table, key) for key in sorted(left)]
+    return compared
+
+
+def _differences(
+    table: Table, key: tuple[str, ...], stored: Mapping[str, Any], row: Mapping[str, Any], sqlite: bool
+) -> Iterator[Problem]:
+    for column in table.columns:
+        if column.name not in row:
+            continue
+        found = stored[column.name]
+        if table is rule_version and column.name == "text":
+            found = hashlib.sha256(str(found).encode("utf-8", "surrogateescape")).hexdigest()
+        value = row[column.name]
+        if isinstance(column.type, CanonicalJson) and value is not None:
+            value = canonical_text(value).decode()
+        elif isinstance(column.type, Boolean) and sqlite and value is not None:
+            value = int(value)
+        if type(found) is not type(value) or found != value:
+            shown = {"field": column.name, "found": _shown(found), "expected": _shown(value)}
+            yield _problem("row_differs", table, key, **shown)
+
+
+def _occurrences(connection: Connection, rebuilt: Rebuilt) -> list[Problem]:
+    """What each night reported, against the digests that its filing recorded."""
+    problems = []
+    table = finding_occurrence
+    for (night,) in connection.exec_driver_sql(f"select distinct night from {table.name} order by night").all():
+        if str(_stored(night)) not in rebuilt.filed:
+            problems.append(_problem("row_invented", table, (str(_stored(night)),)))
+    for night, filed in sorted(rebuilt.filed.items()):
+        day = dt.date.fromisoformat(night)
+        last = filed[-1]
+        if "occurrences" in last:
+            expected, found = last["occurrences"], night_digest(connection, day)
+        elif len(filed) == 1:
+            columns = (table.c.reported_id, table.c.evidence_root, table.c.evidence_sha256)
+            rows = connection.execute(table.select().with_only_columns(*columns).where(table.c.night == day)).all()
+            expected = {"rows": last["findings"], "digest": last["digest"]}
+            found = {"rows": len(rows), "digest": digest(sorted(list(row) for row in rows))}
+        else:
+            expected = {"rows": sum(one["findings"] for one in filed)}
+            query = f"select count(*) from {table.name} where night = '{day.isoformat()}'"
+            found = {"rows": connection.exec_driver_sql(query).scalar()}
+        for name in ("rows", "digest"):
+            if expected.get(name) != found.get(name):
+                shown = {"field": name, "found": found.get(name), "expected": expected.get(name)}
+                problems.append(_problem("row_differs", table, (night,), **shown))
+                break
+    return problems
+
+
+def _problem(kind: str, table: Table, key: tuple[str, ...], **more: Any) -> Problem:
+    case = key[0] if table.name in _OF_CASES else None
+    return Problem(kind, {"table": table.name, "row": " ".join(key), **more}, case=case, field=more.get("field"))
+
+
+def _stored(value: Any) -> Any:
+    """A value as the driver gives it, in the spelling of the events."""
+    if isinstance(value, dt.datetime):
+        return utc_text(value)
+    return value.isoformat() if isinstance(value, dt.date) else value
+
+
+def _shown(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
+
+
+@contextmanager
+def _raw(connection: Connection) -> Iterator[None]:
+    """SQLite keeps any bytes as text; what is not UTF-8 has to differ, not to fail."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    driver: Any = connection.connection.driver_connection
+    before, driver.text_factory = driver.text_factory, lambda data: data.decode("utf-8", "surrogateescape")
+    try:
+        yield
+    finally:
+        driver.text_factory = before

@@ -1,0 +1,215 @@
+"""Every column that commands and filing change is held by the events: an edit of any of them is exit code 4."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from casework_samples import BUSY_SETTINGS, FIRST, busy_night, file_night, make_finding
+from sqlalchemy import Boolean, Date, Engine, Float, Integer, Table, text
+from tampering import tamper
+
+from fangcuan.cases import approvals
+from fangcuan.cases.audit import ExitCode, verify
+from fangcuan.cases.executor import Actor, Command, execute
+from fangcuan.cases.projection import TABLES
+from fangcuan.store.base import BigInt, UtcDateTime
+from fangcuan.store.casework import checkpoint, finding_occurrence
+from fangcuan.store.database import read
+
+ACTOR = Actor("user:ling", frozenset({"analyst", "supervisor"}))
+
+
+@pytest.fixture
+def worked(engine: Engine, folder: Path) -> Engine:
+    """Two nights of cases with links, support, a storm, decisions, a waking, a reopening; a unit approved, one proposed."""
+    price = make_finding("P1", unit_id="price.below_floor", family="price")
+    support = make_finding("P1", unit_id="diversion.model", role="watch", lot="L1")
+    file_night(engine, folder, [make_finding("P1"), make_finding("P2"), price], support=[support])
+    for key, (command, number, params) in enumerate(
+        [
+            ("triage", "FC-2026-000001", {}),
+            ("close", "FC-2026-000001", {"outcome": "confirmed", "note": "底价"}),
+            ("dismiss", "FC-2026-000002", {"reason": "duplicate"}),
+            ("reopen", "FC-2026-000002", {"note": "again"}),
+        ]
+    ):
+        execute(engine, Command(command, number, ACTOR, str(key), params=params))
+    # The same night once more with one finding more, then a later night.
+    file_night(engine, folder, [make_finding("P1"), make_finding("P2"), price, make_finding("P3")], run_id="again")
+    file_night(engine, folder, [make_finding("P1", month=4)], FIRST + dt.timedelta(days=31))
+    for name in ("a", "b"):
+        approvals.propose(engine, unit_id=name, unit_digest=name * 64, text=name, status="active", proposed_by="user:a")
+    approvals.approve(engine, unit_digest="a" * 64, approved_by="user:b")
+    return engine
+
+
+def test_what_was_worked_on_is_rebuilt_whole(worked: Engine) -> None:
+    found = verify(worked)
+    assert (found.exit_code, found.problems) == (ExitCode.OK, ())
+    with read(worked) as connection:
+        counts = {
+            table.name: connection.execute(text(f"select count(*) from {table.name}")).scalar()
+            for table in TABLES
+            if table is not checkpoint
+        }
+        statuses = set(connection.execute(text("select status from case_file")).scalars())
+        regressed = connection.execute(text("select count(*) from case_file where regressed")).scalar()
+    assert all(counts.values()), counts
+    assert sum(counts.values()) == found.rows
+    assert len(statuses) >= 2
+    assert regressed == 1
+
+
+def test_a_stormy_night_is_rebuilt_whole(engine: Engine, folder: Path) -> None:
+    file_night(engine, folder, busy_night(), unit_settings=BUSY_SETTINGS)
+    found = verify(engine)
+    assert (found.exit_code, found.problems) == (ExitCode.OK, ())
+    assert found.rows > 180
+
+
+def other(table: Table, column: str, stored: Any, dialect: str) -> str:
+    """SQL for another value of the column's type."""
+    kind = table.c[column].type
+    if table.c[column].foreign_keys:
+        return "(select max(number) from case_file)"
+    if isinstance(kind, Boolean):
+        return "null" if stored is None else f"not {column}"
+    if isinstance(kind, Integer | Float | type(BigInt)):
+        return f"coalesce({column}, 0) + 100"
+    if isinstance(kind, Date):
+        return "'1999-01-01'"
+    if isinstance(kind, UtcDateTime):
+        return "'1999-01-01T00:00:00.000000Z'"
+    return f"'\u00d7' || substr(coalesce({column}, ''), 2)"
+
+
+def test_every_edited_column_of_every_row_is_named(worked: Engine) -> None:
+    tried = 0
+    for table in TABLES:
+        keys = [column.name for column in table.primary_key.columns]
+        with read(worked) as connection:
+            rows = connection.execute(table.select().order_by(*table.primary_key.columns)).mappings().all()
+        columns = [column.name for column in table.columns if column.name not in keys]
+        for column in columns:
+            row = random.Random(column).choice(rows) if rows else None
+            if row is None:
+                continue
+            with read(worked) as connection:
+                where = " and ".join(f"{name} = :{name}" for name in keys)
+                stored = {name: value if not isinstance(value, dt.date) else str(value) for name, value in row.items()}
+                parameters = {name: stored[name] for name in keys}
+                before = connection.execute(
+                    text(f"select {column} from {table.name} where {where}"), parameters
+                ).scalar()
+            value = other(table, column, row[column], worked.dialect.name)
+            constraints = _without_constraints(worked)
+            tamper(
+                worked,
+                *constraints,
+                f"update {table.name} set {column} = {value} where {where}",
+                parameters=parameters,
+            )
+            found = verify(worked)
+            assert found.exit_code is ExitCode.PROJECTION, (table.name, column)
+            named = [(one.params["table"], one.field) for one in found.problems]
+            assert (table.name, column) in named, (table.name, column, named)
+            if table.name.startswith("case_"):
+                assert found.problems[0].case == row["number"]
+            tamper(
+                worked,
+                f"update {table.name} set {column} = :before where {where}",
+                parameters={**parameters, "before": before},
+            )
+            tried += 1
+    assert tried > 45
+    assert verify(worked).exit_code is ExitCode.OK
+
+
+def _without_constraints(engine: Engine) -> list[str]:
+    """Constraints would refuse some of the edits; the owner of the database is not stopped by them."""
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            connection.exec_driver_sql("pragma ignore_check_constraints = on")
+        return ["pragma ignore_check_constraints = on", "drop index if exists uq_case_file_one_open"]
+    return [
+        "alter table rule_version drop constraint if exists ck_rule_version_four_eyes",
+        "alter table rule_version drop constraint if exists ck_rule_version_approval_complete",
+        "drop index if exists uq_case_file_one_open",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("statement", "kind", "table"),
+    [
+        ("delete from case_link", "row_missing", "case_link"),
+        ("delete from case_finding where number = 'FC-2026-000002'", "row_missing", "case_finding"),
+        ("delete from rule_version where unit_id = 'b'", "row_missing", "rule_version"),
+        (
+            "insert into rule_version (unit_digest, unit_id, text, status, proposed_by, proposed_at)"
+            " select 'forged', unit_id, text, status, proposed_by, proposed_at from rule_version where unit_id = 'a'",
+            "row_invented",
+            "rule_version",
+        ),
+        (
+            "insert into case_link (number, other, kind, linked_night)"
+            " values ('FC-2026-000001', 'FC-2026-000002', 'invented', '2026-03-14')",
+            "row_invented",
+            "case_link",
+        ),
+    ],
+)
+def test_rows_removed_and_invented_are_named(worked: Engine, statement: str, kind: str, table: str) -> None:
+    tamper(worked, statement)
+    found = verify(worked)
+    assert (found.exit_code, found.problems[0].kind) == (ExitCode.PROJECTION, kind)
+    assert found.problems[0].params["table"] == table
+
+
+@pytest.mark.parametrize("column", [c.name for c in finding_occurrence.c if c.name not in {"night", "finding_id"}])
+def test_an_edited_occurrence_is_named_by_its_night(worked: Engine, column: str) -> None:
+    values = {"score": "score + 1", "window_start": "'1999-01-01T00:00:00.000000Z'", "coverage_id": "'x'"}
+    value = values.get(column, values["window_start"] if column == "window_end" else "'" + "e" * 64 + "'")
+    where = "where reported_id = (select min(reported_id) from finding_occurrence)"
+    tamper(worked, f"update finding_occurrence set {column} = {value} {where}")
+    found = verify(worked)
+    assert (found.exit_code, found.problems[0].params["table"]) == (ExitCode.PROJECTION, "finding_occurrence")
+    assert found.problems[0].params["row"] in {"2026-03-14", "2026-04-14"}
+
+
+def test_occurrences_removed_or_of_a_night_nobody_filed_are_named(worked: Engine) -> None:
+    tamper(worked, "delete from finding_occurrence where night = '2026-04-14'")
+    found = verify(worked)
+    assert [(one.params["row"], one.field) for one in found.problems] == [("2026-04-14", "rows")]
+    tamper(worked, "update finding_occurrence set night = '2026-02-01'")
+    assert "row_invented" in {one.kind for one in verify(worked).problems}
+
+
+def test_a_value_of_another_type_differs(sqlite_url: str, folder: Path) -> None:
+    """SQLite keeps any type in any column: 2 is as true as 1 to a query, and no boolean we ever wrote."""
+    from fangcuan.store.database import open_engine
+
+    engine = open_engine(sqlite_url)
+    file_night(engine, folder, [make_finding("P1")])
+    for change in ("is_open = 2", "status = x'ff'", "grouping = '{ }'", "epoch = '1.5'"):
+        tamper(engine, f"update case_file set {change}")
+        found = verify(engine)
+        assert (found.exit_code, found.problems[0].field) == (ExitCode.PROJECTION, change.split(" ")[0]), change
+        tamper(
+            engine,
+            "update case_file set is_open = 1, status = 'new', epoch = 1, grouping = '{\"product_line\"\\:\"A\"}'",
+        )
+        assert verify(engine).exit_code is ExitCode.OK, verify(engine).message
+
+
+def test_an_event_that_cannot_be_replayed_is_5(engine: Engine) -> None:
+    from fangcuan.cases.events import EventDraft, append
+    from fangcuan.store.database import write
+
+    with write(engine) as connection:
+        append(connection, [EventDraft("case.findings", "user:x", {"n": 1}, case="FC-1")])
+    found = verify(engine)
+    assert (found.exit_code, found.first_bad_seq) == (ExitCode.CANNOT_VERIFY, 1)
