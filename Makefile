@@ -48,7 +48,9 @@ fmt: install ## format the code
 	@$(BIN)/ruff format src tests dags benchmarks
 
 bench: install ## run the benchmarks into benchmarks/results
-	@$(BIN)/python benchmarks/diversion_core.py
+	@$(BIN)/python benchmarks/diversion_core.py --serials 20_000_000 --sightings 500_000
+	@$(BIN)/python benchmarks/diversion_core.py --serials 200_000_000 --sightings 5_000_000
+	@$(BIN)/python benchmarks/page.py
 
 docs: install ## write docs/reference from the code
 	@$(BIN)/python -m fangcuan.cli.reference docs/reference

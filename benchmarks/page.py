@@ -1,0 +1,82 @@
+"""Write docs/benchmarks.md from benchmarks/results/*.json: `python benchmarks/page.py`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+
+HEAD = """# Benchmarks
+
+Every figure on this page was written by a program in `benchmarks/` into `benchmarks/results/`; this page is made from those
+files by `python benchmarks/page.py`. A timing is a ratio in one run against a named yardstick on the same machine; seconds
+are the median of warm runs. `make bench` takes the figures again (4 GB of disk, about half an hour).
+"""
+
+
+def _peer(peer: dict[str, Any], seconds: float) -> str:
+    if "seconds" in peer:
+        return f"{peer['seconds']:.1f} s ({peer['seconds'] / seconds:.1f} ×)"
+    return str(peer["outcome"])
+
+
+def core_table(results: list[dict[str, Any]]) -> list[str]:
+    """The diversion core, one line per number of serials."""
+    lines = [
+        "",
+        "## The diversion core",
+        "",
+        "What a night runs for `diversion.out_of_territory`: new sightings against the custody of every serial (24 to a carton,",
+        "carton → dealer → territory). Yardstick: `select sum(hash(column))` over the same Parquet columns. Peer: a pandas merge of the same",
+        "files that only finds the holder, without territories, permits or borders, in a process bounded to 20 GiB.",
+        "`python benchmarks/diversion_core.py --serials N --sightings M`.",
+        "",
+        "| serials | sightings | core | bare scan | ratio | must reach | peak memory | limit | bytes per serial | pandas |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for item in sorted(results, key=lambda result: result["serials"]):
+        lines.append(
+            f"| {item['serials']:,} | {item['sightings']:,} | {item['core_seconds']:.1f} s | {item['scan_seconds']:.1f} s "
+            f"| {item['ratio']:.2f} × | ≤ {item['must_reach']:g} × | {item['peak_memory_gb']:.1f} GB | {item['memory_limit']} "
+            f"| {item['bytes_per_serial']:.2f} | {_peer(item['pandas'], item['core_seconds'])} |"
+        )
+    item = results[-1]
+    machine = item["machine"]
+    lines += [
+        "",
+        f"{machine['cores']} cores, Python {machine['python']}, DuckDB {item['duckdb']}, {item['runs']} warm runs.",
+        "Serials are numbered one after the other and lie sorted, as a packing line numbers them; random serials compress worse.",
+    ]
+    return lines
+
+
+def main() -> None:
+    results = {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted((ROOT / "benchmarks/results").glob("*.json"))
+    }
+    core = [result for name, result in results.items() if name.startswith("diversion_core_")]
+    lines = HEAD.splitlines() + (core_table(core) if core else [])
+    others = {name: result for name, result in results.items() if not name.startswith("diversion_core_")}
+    for name, result in others.items():
+        lines += [
+            "",
+            f"## {result.get('what', name)}",
+            "",
+            f"`python benchmarks/{name}.py`",
+            "",
+            "| figure | value |",
+            "|---|---|",
+        ]
+        lines += [
+            f"| {key} | {value} |"
+            for key, value in sorted(result.items())
+            if not isinstance(value, dict | list) and key != "what"
+        ]
+    (ROOT / "docs/benchmarks.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
