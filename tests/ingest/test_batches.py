@@ -85,6 +85,26 @@ def test_rows_already_in_the_lake_are_duplicates_beside_new_ones(place, source):
     assert sum(row[3] for row in lake_digests(place)) == 3
 
 
+def test_another_load_that_commits_in_between_is_seen_before_rows_are_counted_as_new(place, source, monkeypatch):
+    """Two documents that share a row, loaded at once: the second has written its files when the first commits."""
+    spec = source(SALES)
+    (spec.folder / "rows1.csv").write_text("id,seen,price\n1,2026-03-11T10:00:00Z,5\n2,2026-03-11T11:00:00Z,6\n")
+    other = source(SALES, name="others")
+    (other.folder / "others1.csv").write_text("id,seen,price\n2,2026-03-11T11:00:00Z,6\n3,2026-03-11T12:00:00Z,7\n")
+    between = []
+
+    def hit(name: str) -> None:
+        if name == "load.after_files" and not between:
+            between.append(name)
+            between.append(pull_source(place, other, NIGHT))
+
+    monkeypatch.setattr("fangcuan.ingest.load.hit", hit)
+    result = pull_source(place, spec, NIGHT)
+    assert between[1]["rows_loaded"] == 2
+    assert (result["rows_loaded"], result["rows_duplicate"]) == (1, 1)
+    assert sum(row[3] for row in lake_digests(place)) == 3
+
+
 REGISTER = """
 feeds:
   - relation: partners
