@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import shutil
 import sqlite3
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from tampering import rewrite_history, tamper
 
 from fangcuan.cases import approvals, checkpoints, keys
 from fangcuan.cases.audit import ExitCode, Given, Verification, verify
+from fangcuan.cases.chain import stream, walk
 from fangcuan.cases.checkpoints import CheckpointRefused
 from fangcuan.cases.executor import Actor, Command, execute
 from fangcuan.cases.notes import Checkpoint
@@ -239,6 +241,23 @@ def test_a_given_checkpoint_that_is_none_is_5(house: House, spoil: Any) -> None:
     note = house.kept[0].note.replace(b"\n" + house.kept[0].note.split(b"\n")[1] + b"\n", b"\n7\n")
     found = house.verify(given=[Given("file", spoil(note))])
     assert (found.exit_code, found.problems[0].params["source"]) == (ExitCode.CANNOT_VERIFY, "file")
+
+
+def test_a_checkpoint_fitted_to_a_rewritten_history_is_1(house: House) -> None:
+    """Root and note say what the new events give; only the signature is still the old one."""
+    rewrite_history(house.engine, "user:a", "user:z")
+    with read(house.engine) as connection:
+        kept = {row.size: row.note for row in connection.execute(select(checkpoint))}
+        with stream(connection) as rows:
+            roots = walk(rows, kept).roots
+    for size, note in kept.items():
+        lines = note.split("\n")
+        lines[2] = base64.b64encode(roots[size]).decode()
+        fitted = {"note": "\n".join(lines), "root": roots[size].hex(), "size": size}
+        tamper(house.engine, "update checkpoint set note = :note, root = :root where size = :size", parameters=fitted)
+    found = house.verify(kept=False, projected=False)
+    assert (found.exit_code, found.problems[0].kind) == (ExitCode.ALTERED, "checkpoint_altered")
+    assert "the note was altered" in found.message
 
 
 def test_every_problem_is_told_in_both_languages(house: House) -> None:

@@ -181,7 +181,7 @@ def _differences(
             value = canonical_text(value).decode()
         elif isinstance(column.type, Boolean) and sqlite and value is not None:
             value = int(value)
-        if type(found) is not type(value) or found != value:
+        if found != value:
             shown = {"field": column.name, "found": _shown(found), "expected": _shown(value)}
             yield _problem("row_differs", table, key, **shown)
 
