@@ -50,6 +50,7 @@ fmt: install ## format the code
 bench: install ## run the benchmarks into benchmarks/results
 	@$(BIN)/python benchmarks/diversion_core.py --serials 20_000_000 --sightings 500_000
 	@$(BIN)/python benchmarks/diversion_core.py --serials 200_000_000 --sightings 5_000_000
+	@$(BIN)/python benchmarks/audit_verify.py
 	@$(BIN)/python benchmarks/page.py
 
 docs: install ## write docs/reference from the code

@@ -52,6 +52,28 @@ def core_table(results: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def audit_table(results: list[dict[str, Any]]) -> list[str]:
+    """Verifying a history, one line per database."""
+    lines = [
+        "",
+        "## Verifying a history",
+        "",
+        "The chain with its links, Merkle roots and checkpoints; then the whole, with the tables rebuilt from the events.",
+        "Yardstick: the same rows by the same cursor, one sha256 each. Seconds on a core are those of the process, whatever",
+        "else ran. `python benchmarks/audit_verify.py --events N [--url postgresql://…]`.",
+        "",
+        "| database | events | chain | events/s | must reach | bare pass | ratio | on a core | whole | load |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for item in results:
+        lines.append(
+            f"| {item['database']} | {item['events']:,} | {item['chain_seconds']:.2f} s | {item['chain_events_per_second']:,} "
+            f"| ≥ {item['must_reach_events_per_second']:,} | {item['bare_seconds']:.2f} s | {item['ratio']:.2f} × "
+            f"| {item['chain_events_per_core_second']:,}/s | {item['whole_seconds']:.1f} s | {item['load_average']:g} |"
+        )
+    return lines
+
+
 def main() -> None:
     results = {
         path.stem: json.loads(path.read_text(encoding="utf-8"))
@@ -59,7 +81,10 @@ def main() -> None:
     }
     core = [result for name, result in results.items() if name.startswith("diversion_core_")]
     lines = HEAD.splitlines() + (core_table(core) if core else [])
-    others = {name: result for name, result in results.items() if not name.startswith("diversion_core_")}
+    audit = [result for name, result in results.items() if name.startswith("audit_verify_")]
+    lines += audit_table(audit) if audit else []
+    shown = ("diversion_core_", "audit_verify_")
+    others = {name: result for name, result in results.items() if not name.startswith(shown)}
     for name, result in others.items():
         lines += [
             "",
