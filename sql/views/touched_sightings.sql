@@ -1,5 +1,6 @@
--- kept
--- Sightings to judge tonight: new ones, and earlier ones whose custody or territory became known only now.
+-- kept, numbered by sighting_no
+-- Sightings to judge tonight: new ones, and earlier ones whose custody or territory became known only now. Their number joins
+-- the views of one night and means nothing beyond it.
 with late_steps as (
     -- A step is late when it tells of a time that was judged before it arrived.
     select epc from holding_steps
@@ -33,8 +34,7 @@ changed_grants as (
     )
     where cast(timezone($timezone, known_since) as date) > $since and $since > date '1900-01-01'
 )
--- The number joins views of one night; it means nothing beyond it.
-select s.*, row_number() over () as sighting_no
+select s.*
 from sightings s
 where
     s.arrived_on > $since

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -111,7 +112,9 @@ class Night:
             self.open(other)
         sql = query.bind(self.parameters)
         # What several units or steps read is worth computing once.
-        if text.startswith("-- kept"):
+        if numbered := re.match(r"-- kept, numbered by (\w+)\n", text):
+            self.engine.numbered_table(name, numbered[1], sql)
+        elif text.startswith("-- kept"):
             self.engine.table(name, sql)
         else:
             self.engine.view(name, sql)

@@ -97,6 +97,11 @@ class DuckEngine:
         """Materialise `sql`; the table lives in memory or in the spill folder, never longer than the connection."""
         self.execute(f"create or replace temp table {quote(name)} as {sql}")
 
+    def numbered_table(self, name: str, number: str, sql: str) -> None:
+        """Materialise `sql` with a whole number per row in the column `number`, for joins on this connection only."""
+        self.table(f"{name}_rows", sql)
+        self.view(name, f"select *, rowid as {quote(number)} from {quote(name + '_rows')}")
+
     def hold(self, name: str, files: Sequence[Path], select: Callable[[Sequence[Path]], str]) -> None:
         """Keep the rows of exactly `files` in the table `name`; `select` gives the SQL that reads some of them.
 
@@ -144,7 +149,7 @@ class DuckEngine:
         """Write the rows of `sql`, in its order, to one file that exists whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        self.execute(f"copy ({sql}) to {literal(str(partial))} (format parquet, compression zstd)")
+        self.execute(f"copy ({sql}) to {literal(str(partial))} (format parquet, compression zstd, compression_level 1)")
         publish(partial, path)
 
 
