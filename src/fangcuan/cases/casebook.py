@@ -252,7 +252,7 @@ class Casebook:
                 "reported_id": prepared.reported_id,
                 "evidence_root": prepared.record["evidence_root"],
                 "evidence_sha256": prepared.evidence_sha256,
-                "new": finding_id in fresh,
+                "fresh": finding_id in fresh,
                 "support": prepared.support,
             }
             for finding_id, prepared in sorted(one.reported, key=lambda item: item[1].reported_id)

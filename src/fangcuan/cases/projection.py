@@ -77,7 +77,7 @@ class Rebuilt:
         self.rows[case_machine.name][(number,)] = {"number": number, **data["after"]}
         new: dict[Key, dict[str, Any]] = {}
         for one in data["findings"]:
-            if one["new"]:
+            if one["fresh"]:
                 key = (number, one["finding_id"])
                 row = new.setdefault(
                     key,
