@@ -34,11 +34,13 @@ changed_grants as (
     )
     where cast(timezone($timezone, known_since) as date) > $since and $since > date '1900-01-01'
 )
+select *
+from sightings
+where arrived_on > $since
+union all
 select s.*
 from sightings s
 where
-    s.arrived_on > $since
-    or (
-        s.seen_on > $night - 35
-        and (s.epc in (select epc from touched) or (select n from changed_grants) > 0)
-    )
+    s.arrived_on <= $since
+    and s.seen_on > $night - 35
+    and (s.epc in (select epc from touched) or (select n from changed_grants) > 0)
