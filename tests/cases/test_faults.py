@@ -19,13 +19,14 @@ import pytest
 from casework_samples import BUSY_SETTINGS, busy_night, file_night, make_finding
 from sqlalchemy import Engine, func, select
 
+from fangcuan.cases import keys
 from fangcuan.cases.audit import verify
 from fangcuan.cases.digests import digests
 from fangcuan.cases.evidence import EvidenceStore
 from fangcuan.cases.executor import Actor, Command, execute
 from fangcuan.cases.views import list_cases
 from fangcuan.store import migrations
-from fangcuan.store.casework import event, finding_occurrence
+from fangcuan.store.casework import checkpoint, event, finding_occurrence
 from fangcuan.store.database import open_engine, read
 
 FILING = (
@@ -35,6 +36,7 @@ FILING = (
     "file.before_commit",
     "file.after_commit",
 )
+CHECKPOINT = ("checkpoint.recorded", "checkpoint.before_commit")
 COMMAND = ("command.case_updated", "command.before_commit", "command.after_commit")
 NIGHT = "2026-03-14"
 
@@ -198,6 +200,35 @@ def test_a_command_killed_and_given_again_is_carried_out_once(
     assert verify(engine).events == before + 1
     (case,) = list_cases(engine)
     assert (case["status"], case["version"]) == ("triaging", 2)
+
+
+MAKE_CHECKPOINT = """
+import sys
+from pathlib import Path
+from fangcuan.cases import checkpoints, keys
+from fangcuan.store.database import open_engine
+key = keys.load(Path(sys.argv[2]))
+print(checkpoints.make(open_engine(sys.argv[1]), key, keys=[key.public])["size"])
+"""
+
+
+@pytest.mark.parametrize("failpoint", CHECKPOINT)
+def test_a_checkpoint_killed_half_way_leaves_nothing_and_is_made_again(
+    engine: Engine, url: str, folder: Path, tmp_path: Path, failpoint: str
+) -> None:
+    file_night(engine, folder, [make_finding()])
+    before = verify(engine).events
+    public = keys.generate(tmp_path / "key", "casebook.example")
+    arguments = [sys.executable, "-c", MAKE_CHECKPOINT, url, str(tmp_path / "key")]
+    killed = subprocess.run(arguments, env={**os.environ, "FANGCUAN_FAILPOINT": failpoint}, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    with read(engine) as connection:
+        assert connection.scalar(select(func.count()).select_from(checkpoint)) == 0
+    assert verify(engine, keys=[public]).events == before
+    again = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert int(again.stdout) == before
+    found = verify(engine, keys=[public])
+    assert (found.exit_code, found.events) == (0, before + 1)
 
 
 def test_the_nth_visit_of_a_failpoint() -> None:

@@ -16,15 +16,17 @@ from fangcuan.store.catalogue import Receipt
 from fangcuan.store.database import read
 
 
-def test_a_batch_with_bad_rows_stands_first_and_shows_them(new_home: Any, small_world: Path, tmp_path: Path) -> None:
-    home = new_home()
-    scans = next(iter(sorted((small_world / "feeds" / "trace_events").glob("*.csv"))))
+def test_a_batch_with_bad_rows_stands_first_and_shows_them(
+    new_home: Any, tmp_path: Path, flow_tools: dict[str, Any]
+) -> None:
+    home, world = new_home(), flow_tools["build_world"](tmp_path / "world")
+    scans = next(iter(sorted((world / "feeds" / "trace_events").glob("*.csv"))))
     lines = scans.read_text(encoding="utf-8").splitlines()
     at = lines[0].split(",").index("event_time")
     wrong = lines[1].split(",")
     wrong[at] = "yesterday"
     scans.write_text("\n".join([*lines, ",".join(wrong)]) + "\n", encoding="utf-8")
-    list(pull_all(home, dt.date(2026, 12, 31), world=small_world))
+    list(pull_all(home, dt.date(2026, 12, 31), world=world))
     with read(home.engine) as connection:
         receipts = [dict(row) for row in connection.execute(select(Receipt.__table__)).mappings()]
     bad = [receipt for receipt in receipts if receipt["rows_quarantined"]]
