@@ -13,9 +13,12 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from fangcuan.cases.access import Actor
 from fangcuan.cases.evidence import EvidenceStore
 from fangcuan.cases.filing import FilingSummary, file_findings
+from fangcuan.cases.grants import grant_role
 from fangcuan.cases.grouping import GroupingPolicy, UnitFiling
+from fangcuan.cases.people import add_first_admin, add_user, list_users
 from fangcuan.core.canonical import sha256_hex
 from fangcuan.core.finding import EvidenceRef, Finding
 from fangcuan.store.database import open_engine
@@ -83,6 +86,25 @@ def file_night(
         "policy": GroupingPolicy(),
     }
     return file_findings(engine, EvidenceStore(folder), **{**arguments, **changes})
+
+
+def employ(engine: Engine, *actors: Actor) -> None:
+    """An account for each actor, with the roles he narrows himself to, granted for everything."""
+    known = {f"user:{user['user']}" for user in list_users(engine)}
+    add_first_admin(engine, "boss", name="Boss")
+    boss = Actor("user:boss")
+    if "user:keeper" not in known:
+        add_user(engine, boss, "keeper", name="Answers for services")
+    for actor in actors:
+        if actor.name in known:
+            continue
+        prefix, _, user_id = actor.name.partition(":")
+        service = prefix == "service"
+        same_person_as = "keeper" if service else None
+        kind = "service" if service else "person"
+        add_user(engine, boss, user_id, name=user_id, kind=kind, same_person_as=same_person_as)
+        for role in sorted(actor.roles or ()):
+            grant_role(engine, boss, user_id, role)
 
 
 def busy_night(month: int = 3) -> list[Finding]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from casework_samples import file_night, make_finding
+from casework_samples import employ, file_night, make_finding
 from sqlalchemy import Engine, make_url, select, text
 from sqlalchemy.exc import DatabaseError
 from tampering import take_down, tamper
@@ -329,6 +329,7 @@ def test_an_application_role_files_and_commands_and_cannot_touch_the_past(postgr
     try:
         file_night(application, folder, [make_finding()])
         actor = Actor("user:x", frozenset({"supervisor"}))
+        employ(application, actor)
         execute(application, Command("triage", "FC-2026-000001", actor, "k"))
         assert verify(application).exit_code is ExitCode.OK
         for statement in (

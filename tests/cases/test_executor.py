@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from casework_samples import file_night, make_finding
+from casework_samples import employ, file_night, make_finding
 from sqlalchemy import Engine, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
@@ -33,12 +33,14 @@ from fangcuan.store.database import read, write
 ANALYST = Actor("user:ling", frozenset({"analyst"}))
 SUPERVISOR = Actor("user:wang", frozenset({"supervisor"}))
 SERVICE = Actor("service:other", frozenset({"service"}))
+NOBODY = Actor("user:x", frozenset())
 CASE = "FC-2026-000001"
 
 
 @pytest.fixture
 def casebook(engine: Engine, folder: Path) -> Engine:
     file_night(engine, folder, [make_finding()])
+    employ(engine, ANALYST, SUPERVISOR, SERVICE, NOBODY)
     return engine
 
 
@@ -68,7 +70,7 @@ def test_the_way_through(casebook: Engine) -> None:
     assert state(casebook) == ("dismissed", "authorised", 5)
     with read(casebook) as connection:
         bodies = [json.loads(body) for body in connection.execute(select(event.c.body).order_by(event.c.seq)).scalars()]
-    commands = [body for body in bodies if body["actor"].startswith("user:")]
+    commands = [body for body in bodies if body["actor"] in {ANALYST.name, SUPERVISOR.name}]
     assert [body["kind"] for body in commands] == ["case.triage", "case.close", "case.reopen", "case.dismiss"]
     last = commands[-1]
     assert last["data"]["before"]["status"] == "triaging"
@@ -101,7 +103,7 @@ def test_a_key_is_answered_once(casebook: Engine) -> None:
         (Command("regress", CASE, SERVICE, "k"), NotOffered, "not possible while"),
         (Command("fly", CASE, SUPERVISOR, "k"), NotOffered, "fly"),
         (Command("triage", CASE, SERVICE, "k"), NotAuthorised, "service:other is not analyst or supervisor"),
-        (Command("triage", CASE, Actor("user:x", frozenset()), "k"), NotAuthorised, "user:x"),
+        (Command("triage", CASE, NOBODY, "k"), NotAuthorised, "user:x"),
         (Command("dismiss", CASE, ANALYST, "k"), GuardFailed, "reason None; expected one of authorised"),
         (Command("dismiss", CASE, ANALYST, "k", params={"reason": "bored"}), GuardFailed, "reason 'bored'"),
         (
@@ -162,6 +164,7 @@ def test_one_open_case_per_key_is_kept_by_the_database(casebook: Engine) -> None
 def test_two_analysts_six_threads_a_hundred_cases(engine: Engine, folder: Path) -> None:
     """Exactly one thread wins each case, the others are told so, and the chain holds."""
     file_night(engine, folder, [make_finding(f"P{number:03d}") for number in range(100)])
+    employ(engine, *(Actor(f"user:{number}", frozenset({"analyst"})) for number in range(2)))
     numbers = [case["number"] for case in list_cases(engine)]
     outcomes: list[str] = []
     failures: list[BaseException] = []

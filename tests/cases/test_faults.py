@@ -16,7 +16,7 @@ from typing import Any
 
 import casework_samples
 import pytest
-from casework_samples import BUSY_SETTINGS, busy_night, file_night, make_finding
+from casework_samples import BUSY_SETTINGS, busy_night, employ, file_night, make_finding
 from sqlalchemy import Engine, func, select
 
 from fangcuan.cases import keys
@@ -157,9 +157,10 @@ def test_filing_and_commands_at_once_do_not_lock_each_other_up(engine: Engine, f
     file_night(engine, folder, [make_finding(f"P{number:02d}") for number in range(20)])
     numbers = [case["number"] for case in list_cases(engine)]
     failures: list[BaseException] = []
+    actor = Actor("user:x", frozenset({"supervisor"}))
+    employ(engine, actor)
 
     def commands() -> None:
-        actor = Actor("user:x", frozenset({"supervisor"}))
         try:
             for number in numbers:
                 execute(engine, Command("dismiss", number, actor, number, params={"reason": "other"}))
@@ -190,6 +191,7 @@ def test_a_command_killed_and_given_again_is_carried_out_once(
     engine: Engine, url: str, folder: Path, failpoint: str
 ) -> None:
     file_night(engine, folder, [make_finding()])
+    employ(engine, Actor("user:x", frozenset({"supervisor"})))
     before = verify(engine).events
     arguments = [sys.executable, "-c", GIVE_COMMAND, url]
     killed = subprocess.run(arguments, env={**os.environ, "FANGCUAN_FAILPOINT": failpoint}, capture_output=True)

@@ -15,6 +15,7 @@ from casework_samples import (
     SETTINGS,
     UNIT,
     busy_night,
+    employ,
     file_night,
     make_finding,
     month_start,
@@ -44,6 +45,7 @@ def events(engine: Engine) -> list[dict[str, Any]]:
 
 
 def dismiss(engine: Engine, number: str, key: str = "k1") -> None:
+    employ(engine, SUPERVISOR)
     execute(engine, Command("dismiss", number, SUPERVISOR, key, params={"reason": "authorised"}))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from casework_samples import SETTINGS, file_night, make_finding, month_start
+from casework_samples import SETTINGS, employ, file_night, make_finding, month_start
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
@@ -168,6 +168,7 @@ nights = st.lists(
 def _play(engine: Engine, folder: Path, script: list[list[Finding]], shuffler: random.Random | None) -> Any:
     """File the nights in turn, the first open case dismissed after each; shuffled and with repeats if asked for."""
     supervisor = Actor("user:s", frozenset({"supervisor"}))
+    employ(engine, supervisor)
     summaries = []
     for number, findings in enumerate(script):
         night = dt.date(2026, 3, 1) + dt.timedelta(days=number)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from casework_samples import file_night, make_finding
+from casework_samples import employ, file_night, make_finding
 from sqlalchemy import Engine, insert, make_url, select, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DatabaseError
@@ -45,7 +45,9 @@ def filled(engine: Engine, folder: Path) -> Engine:
     """Every append-only table has a row."""
     price = make_finding(unit_id="price.below_floor", family="price")
     file_night(engine, folder, [make_finding(), price])
-    execute(engine, Command("triage", "FC-2026-000001", Actor("user:x", frozenset({"analyst"})), "k"))
+    analyst = Actor("user:x", frozenset({"analyst"}))
+    employ(engine, analyst)
+    execute(engine, Command("triage", "FC-2026-000001", analyst, "k"))
     for table in guards.APPEND_ONLY:
         with write(engine) as connection:
             there = connection.execute(select(METADATA.tables[table])).first()

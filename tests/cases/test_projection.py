@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from casework_samples import BUSY_SETTINGS, FIRST, busy_night, file_night, make_finding
-from sqlalchemy import Boolean, Date, Engine, Float, Integer, Table, text
+from casework_samples import BUSY_SETTINGS, FIRST, busy_night, employ, file_night, make_finding
+from sqlalchemy import Boolean, CheckConstraint, Date, Engine, Float, Integer, Table, text
 from tampering import tamper
 
-from fangcuan.cases import approvals
+from fangcuan.cases import approvals, grants, people, tokens
 from fangcuan.cases.audit import ExitCode, verify
 from fangcuan.cases.executor import Actor, Command, execute
 from fangcuan.cases.projection import TABLES
@@ -29,6 +29,8 @@ def worked(engine: Engine, folder: Path) -> Engine:
     price = make_finding("P1", unit_id="price.below_floor", family="price")
     support = make_finding("P1", unit_id="diversion.model", role="watch", lot="L1")
     file_night(engine, folder, [make_finding("P1"), make_finding("P2"), price], support=[support])
+    employ(engine, ACTOR, Actor("service:robot", frozenset({"service"})))
+    work_on_accounts(engine)
     for key, (command, number, params) in enumerate(
         [
             ("triage", "FC-2026-000001", {}),
@@ -45,6 +47,23 @@ def worked(engine: Engine, folder: Path) -> Engine:
         approvals.propose(engine, unit_id=name, unit_digest=name * 64, text=name, status="active", proposed_by="user:a")
     approvals.approve(engine, unit_digest="a" * 64, approved_by="user:b")
     return engine
+
+
+def work_on_accounts(engine: Engine) -> None:
+    """Every kind of event about accounts at least once."""
+    boss, ling = Actor("user:boss"), Actor("user:ling")
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(days=9)
+    people.add_user(engine, boss, "second", name="Second account", os_user="second")
+    people.add_user(engine, boss, "gone", name="Gone")
+    grants.grant_role(engine, boss, "second", "legal", region="CN-31", brand="Feng", valid_to=later)
+    grants.grant_role(engine, boss, "gone", "partner", partner="P1")
+    grants.revoke_role(engine, boss, "gone", role="partner")
+    people.disable_user(engine, boss, "gone")
+    people.link_users(engine, boss, "second", same_person_as="ling")
+    people.set_password(engine, ling, "ling", "a long enough password")
+    token = tokens.issue_token(engine, ling, "ling", label="x", expires_at=later, roles=["analyst"])
+    tokens.issue_token(engine, boss, "robot", label="y", expires_at=later)
+    tokens.revoke_token(engine, ling, token.split("_")[1])
 
 
 def test_what_was_worked_on_is_rebuilt_whole(worked: Engine) -> None:
@@ -75,7 +94,8 @@ def other(table: Table, column: str, stored: Any, dialect: str) -> str:
     """SQL for another value of the column's type."""
     kind = table.c[column].type
     if table.c[column].foreign_keys:
-        return "(select max(number) from case_file)"
+        (target,) = (key.column for key in table.c[column].foreign_keys)
+        return f"(select max({target.name}) from {target.table.name} where {target.name} <> '{stored}')"
     if isinstance(kind, Boolean):
         return "null" if stored is None else f"not {column}"
     if isinstance(kind, Integer | Float | type(BigInt)):
@@ -135,11 +155,13 @@ def _without_constraints(engine: Engine) -> list[str]:
         with engine.connect() as connection:
             connection.exec_driver_sql("pragma ignore_check_constraints = on")
         return ["pragma ignore_check_constraints = on", "drop index if exists uq_case_file_one_open"]
-    return [
-        "alter table rule_version drop constraint if exists ck_rule_version_four_eyes",
-        "alter table rule_version drop constraint if exists ck_rule_version_approval_complete",
-        "drop index if exists uq_case_file_one_open",
+    checks = [
+        f"alter table {table.name} drop constraint if exists {check.name}"
+        for table in TABLES
+        for check in table.constraints
+        if isinstance(check, CheckConstraint)
     ]
+    return [*checks, "drop index if exists uq_case_file_one_open"]
 
 
 @pytest.mark.parametrize(

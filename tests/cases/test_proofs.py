@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from casework_samples import FIRST, file_night, make_finding
+from casework_samples import FIRST, employ, file_night, make_finding
 from sqlalchemy import Engine
 from tampering import tamper
 
@@ -43,6 +43,7 @@ def test_a_case_is_proven_and_the_proof_verifies_alone(
     engine: Engine, notes: list[bytes], key: keys.SigningKey, tmp_path: Path
 ) -> None:
     actor = Actor("user:x", frozenset({"analyst"}))
+    employ(engine, actor)
     execute(engine, Command("triage", "FC-2026-000001", actor, "k"))
     proof = proofs.prove(engine, "FC-2026-000001", [key.public], since=notes[0])
     assert [json.loads(one["body"])["kind"] for one in proof["events"]] == [

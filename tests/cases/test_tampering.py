@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from casework_samples import FIRST, file_night, make_finding
+from casework_samples import FIRST, employ, file_night, make_finding
 from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import DatabaseError
 from tampering import rewrite_history, tamper
@@ -56,6 +56,7 @@ def house(engine: Engine, folder: Path, tmp_path: Path) -> House:
     approvals.propose(engine, unit_id="u", unit_digest="d" * 64, text="一", status="active", proposed_by="user:a")
     approvals.approve(engine, unit_digest="d" * 64, approved_by="user:b")
     made.kept.append(Given("mail", made.checkpoint()["note"].encode()))
+    employ(engine, SUPERVISOR)
     execute(engine, Command("triage", "FC-2026-000001", SUPERVISOR, "1"))
     execute(engine, Command("close", "FC-2026-000001", SUPERVISOR, "2", params={"outcome": "confirmed"}))
     file_night(engine, folder, [make_finding("P1", month=4)], FIRST.replace(month=4))

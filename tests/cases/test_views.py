@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from casework_samples import BUSY_SETTINGS, busy_night, file_night, make_finding
+from casework_samples import BUSY_SETTINGS, busy_night, employ, file_night, make_finding
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
@@ -71,6 +71,7 @@ def test_views_do_not_depend_on_when_they_are_read_or_filed(engine: Engine, fold
     shown = []
     for database in (engine, other):
         file_night(database, folder, [make_finding()], now=dt.datetime.now(dt.UTC))
+        employ(database, SUPERVISOR)
         execute(database, Command("dismiss", CASE, SUPERVISOR, "k", params={"reason": "other"}))
         shown.append((show(database, folder), list_cases(database)))
     assert shown[0] == shown[1]
@@ -113,6 +114,7 @@ def test_digests_follow_every_change_that_matters(engine: Engine, folder: Path) 
     file_night(engine, folder, [make_finding()])
     first = digests(engine)
     assert set(first) == {"findings", "cases", "counters"}
+    employ(engine, SUPERVISOR)
     execute(engine, Command("triage", CASE, SUPERVISOR, "k"))
     second = digests(engine)
     assert second["cases"] != first["cases"]

@@ -83,7 +83,9 @@ def test_a_rule_reads_declared_relations_and_nothing_else(
 
 def test_a_broken_workflow_is_a_complaint_like_any_other(fangcuan: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> workflow.Workflow:
-        return workflow.parse("version: 1\nroles: [analyst]\nstatuses: {}\ntransitions: []\n", "workflow.yml")
+        return workflow.parse(
+            "version: 1\nroles: {a: {label: {zh: 甲, en: A}}}\nstatuses: {}\ntransitions: []\n", "workflow.yml"
+        )
 
     monkeypatch.setattr(workflow, "default", broken)
     code, said = fangcuan("check")

@@ -82,6 +82,8 @@ def test_a_status_and_its_transition_are_two_entries_of_one_file(
     (case,) = fangcuan("cases", "list", "--json")[1]["items"]
     number = case["number"]
 
+    assert fangcuan("users", "add", "ling", "--name", "Ling")[0] == 0
+    assert fangcuan("users", "grant", "ling", "analyst")[0] == 0
     code, said = fangcuan("cases", "act", number, "escalate", "--as", "ling")
     assert code == 1
     assert "a note is needed" in said

@@ -10,48 +10,41 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, select
 
 from fangcuan.cases import workflow as workflows
+from fangcuan.cases.access import Actor, authorise
+from fangcuan.cases.areas import area_of
 from fangcuan.cases.events import EventDraft, append, lock_head
+from fangcuan.cases.refusals import (
+    CommandRefused,
+    Conflict,
+    GuardFailed,
+    KeyReused,
+    NotAuthorised,
+    NotOffered,
+    UnknownCase,
+    UnknownUser,
+    log_refusal,
+)
 from fangcuan.cases.workflow import Transition, Workflow
 from fangcuan.core import failpoints
 from fangcuan.core.canonical import digest
 from fangcuan.store.casework import case_file, case_machine, command_log
 from fangcuan.store.database import write
 
-
-class CommandRefused(Exception):
-    """The command was not carried out and nothing was changed; the message says why."""
-
-
-class UnknownCase(CommandRefused):
-    """There is no case with this number."""
-
-
-class NotOffered(CommandRefused):
-    """The workflow has no such command, or not in the status the case is in."""
-
-
-class NotAuthorised(CommandRefused):
-    """None of the actor's roles may give this command."""
-
-
-class GuardFailed(CommandRefused):
-    """Something the transition demands is missing or not on its list."""
-
-
-class Conflict(CommandRefused):
-    """Someone else changed the case first: load it again and decide anew."""
-
-
-class KeyReused(CommandRefused):
-    """The idempotency key was used for a different command."""
-
-
-@dataclass(frozen=True)
-class Actor:
-    """Who acts (`user:ling`, `service:filing`) and in which roles."""
-
-    name: str
-    roles: frozenset[str]
+__all__ = [
+    "Actor",
+    "Command",
+    "CommandRefused",
+    "CommandResult",
+    "Conflict",
+    "GuardFailed",
+    "KeyReused",
+    "NotAuthorised",
+    "NotOffered",
+    "UnknownCase",
+    "UnknownUser",
+    "change",
+    "execute",
+]
 
 
 @dataclass(frozen=True)
@@ -87,12 +80,19 @@ class CommandResult:
 def execute(
     engine: Engine, command: Command, *, workflow: Workflow | None = None, now: dt.datetime | None = None
 ) -> CommandResult:
-    """Carry out one command. Raises a CommandRefused, and then nothing has changed.
+    """Carry out one command. Raises a CommandRefused, and then nothing has changed; one about rights is in the access log.
 
     Order: idempotency key → load → transition → authorise → guards → conditional update on version and status → event.
     """
-    rules = workflow or workflows.default()
     moment = now or dt.datetime.now(dt.UTC)
+    try:
+        return _carry_out(engine, command, workflow or workflows.default(), moment)
+    except CommandRefused as refusal:
+        log_refusal(engine, refusal, actor=command.actor.name, command=command.name, target=command.case, now=moment)
+        raise
+
+
+def _carry_out(engine: Engine, command: Command, rules: Workflow, moment: dt.datetime) -> CommandResult:
     with write(engine) as connection:
         lock_head(connection)
         earlier = _answered(connection, command)
@@ -106,11 +106,19 @@ def execute(
         if case is None:
             raise UnknownCase(f"{command.case}: no such case")
         transition = _transition(rules, command, case.status)
-        _authorise(transition, command)
+        role = authorise(connection, command.actor, command.name, transition.roles, moment, area_of(connection, case))
         _check_guards(transition, command)
         if command.version is not None and command.version != case.version:
             raise Conflict(f"{command.case} is at version {case.version}, not {command.version}; load it again")
-        draft = change(connection, case, transition, rules, actor=command.actor.name, params=command.params)
+        draft = change(
+            connection,
+            case,
+            transition,
+            rules,
+            actor=command.actor.name,
+            params=command.params,
+            details={"role": role, **({"via": via} if (via := command.actor.via()) else {})},
+        )
         failpoints.hit("command.case_updated")
         (seq,) = append(connection, [draft], recorded_at=moment)
         result = CommandResult(command.case, transition.to, case.version + 1, seq)
@@ -196,12 +204,6 @@ def _transition(rules: Workflow, command: Command, status: str) -> Transition:
         possible = ", ".join(offered) or "nothing"
         raise NotOffered(f"{command.name}: not possible while {command.case} is {status}; possible: {possible}")
     return transition
-
-
-def _authorise(transition: Transition, command: Command) -> None:
-    if not command.actor.roles & set(transition.roles):
-        needed = " or ".join(transition.roles)
-        raise NotAuthorised(f"{command.name}: {command.actor.name} is not {needed}")
 
 
 def _check_guards(transition: Transition, command: Command) -> None:

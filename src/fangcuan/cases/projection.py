@@ -1,8 +1,8 @@
 """The tables, rebuilt from the events alone and compared with what is stored, row by row and column by column.
 
-What is rebuilt: cases with their machine columns, findings and links; approvals of units; checkpoints; the counters of
-nights; and the occurrences of each night by their digest. Stored values are read as the database holds them, so that a value
-of the wrong type or spelling differs as well.
+What is rebuilt: cases with their machine columns, findings and links; approvals of units; accounts, roles and tokens;
+checkpoints; the counters of nights; and the occurrences of each night by their digest. Stored values are read as the database
+holds them, so that a value of the wrong type or spelling differs as well.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 from sqlalchemy import Boolean, Connection, Table, inspect
 
+from fangcuan.cases import projection_accounts
 from fangcuan.cases.chain import CHUNK, stream
 from fangcuan.cases.digests import night_digest
 from fangcuan.cases.problems import Problem
@@ -38,9 +39,20 @@ from fangcuan.store.jsontext import canonical_text
 #: Differences that are told; a table that was emptied would otherwise tell one per row.
 MOST = 100
 #: Tables compared row by row, in the order in which differences are told.
-TABLES = (case_file, case_machine, case_finding, case_link, rule_version, checkpoint, filing_night)
+TABLES = (
+    case_file,
+    case_machine,
+    case_finding,
+    case_link,
+    rule_version,
+    checkpoint,
+    filing_night,
+    *projection_accounts.TABLES,
+)
 #: Tables whose key begins with the number of a case.
 _OF_CASES = frozenset(table.name for table in (case_file, case_machine, case_finding, case_link))
+#: Columns of which the events hold the sha256.
+_DIGESTED = frozenset({(rule_version.name, "text")}) | projection_accounts.DIGESTED
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
 
 Key = tuple[Any, ...]
@@ -118,6 +130,7 @@ _KINDS: dict[str, Callable[[Rebuilt, Mapping[str, Any], Mapping[str, Any]], None
     "unit.approved": Rebuilt.approved,
     "checkpoint.made": Rebuilt.checkpointed,
     "night.filed": Rebuilt.night,
+    **projection_accounts.KINDS,
 }
 
 
@@ -174,7 +187,7 @@ def _differences(
         if column.name not in row:
             continue
         found = stored[column.name]
-        if table is rule_version and column.name == "text":
+        if (table.name, column.name) in _DIGESTED and found is not None:
             found = hashlib.sha256(str(found).encode("utf-8", "surrogateescape")).hexdigest()
         value = row[column.name]
         if isinstance(column.type, CanonicalJson) and value is not None:

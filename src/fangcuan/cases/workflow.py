@@ -33,6 +33,23 @@ class Status(_Strict):
     flags: frozenset[Flag]
 
 
+class Role(_Strict):
+    """`scope`: what it may be granted for; `apart`: whoever holds it holds no other role."""
+
+    label: Label
+    scope: Literal["none", "area", "partner"] = "none"
+    holder: Literal["person", "service"] = "person"
+    apart: bool = False
+
+
+class Administration(_Strict):
+    """A command on accounts; with `own`, everyone may give it for his own."""
+
+    command: str
+    roles: tuple[str, ...] = Field(min_length=1)
+    own: bool = False
+
+
 class Transition(_Strict):
     """`from_` are the statuses it may start in. `wake` marks the one that filing uses to bring a decided case back."""
 
@@ -48,7 +65,8 @@ class Transition(_Strict):
 
 class Workflow(_Strict):
     version: Literal[1]
-    roles: tuple[str, ...] = Field(min_length=1)
+    roles: dict[str, Role] = Field(min_length=1)
+    administration: tuple[Administration, ...] = ()
     statuses: dict[str, Status] = Field(min_length=1)
     transitions: tuple[Transition, ...] = Field(min_length=1)
 
@@ -70,6 +88,13 @@ class Workflow(_Strict):
         """Reasons or outcomes that a command may state, over all statuses it starts in."""
         mine = (transition for transition in self.transitions if transition.command == command)
         return tuple(dict.fromkeys(answer for each in mine for answer in (*each.reasons, *each.outcomes)))
+
+    def administrative(self, command: str) -> Administration:
+        """The command on accounts of this name. Raises KeyError for one that the file does not have."""
+        for each in self.administration:
+            if each.command == command:
+                return each
+        raise KeyError(command)
 
     def transition(self, command: str, status: str) -> Transition | None:
         """The transition that `command` means in `status`, or None where it is not offered there."""
@@ -143,6 +168,8 @@ def _contradictions(workflow: Workflow) -> list[tuple[tuple[Any, ...], str]]:
             found.append((where, f"{name} is open and decided or wakes; expected either"))
         if "wakes" in status.flags and "decided" not in status.flags:
             found.append((where, f"{name} wakes and is not decided; only a decision has a cut-off to wake after"))
+    for index, each in enumerate(workflow.administration):
+        found += _unknown_roles(workflow, ("administration", index), each.roles)
     seen: dict[tuple[str, str], int] = {}
     for index, transition in enumerate(workflow.transitions):
         at = ("transitions", index)
@@ -150,9 +177,7 @@ def _contradictions(workflow: Workflow) -> list[tuple[tuple[Any, ...], str]]:
             for name in names:
                 if name not in workflow.statuses:
                     found.append(((*at, key), f"unknown status {name!r}; known: {', '.join(workflow.statuses)}"))
-        for role in transition.roles:
-            if role not in workflow.roles:
-                found.append(((*at, "roles"), f"unknown role {role!r}; known: {', '.join(workflow.roles)}"))
+        found += _unknown_roles(workflow, at, transition.roles)
         for guard, listed in (("reason", transition.reasons), ("outcome", transition.outcomes)):
             if (guard in transition.guards) != bool(listed):
                 found.append((at, f"{transition.command}: guard {guard!r} and its list {guard}s go together"))
@@ -162,6 +187,13 @@ def _contradictions(workflow: Workflow) -> list[tuple[tuple[Any, ...], str]]:
             seen[(transition.command, status_name)] = index
     found += _wake_problems(workflow)
     return found
+
+
+def _unknown_roles(
+    workflow: Workflow, at: tuple[Any, ...], roles: tuple[str, ...]
+) -> list[tuple[tuple[Any, ...], str]]:
+    known = ", ".join(workflow.roles)
+    return [((*at, "roles"), f"unknown role {role!r}; known: {known}") for role in roles if role not in workflow.roles]
 
 
 def _wake_problems(workflow: Workflow) -> list[tuple[tuple[Any, ...], str]]:

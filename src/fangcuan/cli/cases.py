@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from fangcuan.cli.shared import AsJson, Home, installation, out, print_items, print_json, told
+from fangcuan.cli.shared import Acting, AsJson, Home, installation, out, print_items, print_json, told
 
 app = typer.Typer(help="Conflict cases.", no_args_is_help=True)
 
@@ -107,11 +107,12 @@ def show(
     out.print("\nNot a verdict: a signal says what was observed and what it is consistent with.")
 
 
-Actor = Annotated[str, typer.Option("--as", help="Who acts.")]
-Role = Annotated[str, typer.Option(help="In which role: analyst or supervisor.")]
+Role = Annotated[str | None, typer.Option(help="Act in this role only, of those one holds.")]
 
 
-def _act(home: Home, command: str, number: str, actor: str, role: str, as_json: bool, **params: str | None) -> None:
+def _act(
+    home: Home, command: str, number: str, actor: str | None, role: str | None, as_json: bool, **params: str | None
+) -> None:
     from fangcuan.flow.casework import act
 
     result = act(installation(home), command, number, actor=actor, role=role, params=dict(params))
@@ -128,8 +129,8 @@ def act(
     command: Annotated[
         str, typer.Argument(help="A command of workflow.yml; a wrong one is answered with the possible ones.")
     ],
-    actor: Actor,
-    role: Role = "analyst",
+    actor: Acting = None,
+    role: Role = None,
     reason: Annotated[str | None, typer.Option(help="Where the command asks for a reason.")] = None,
     outcome: Annotated[str | None, typer.Option(help="Where the command asks for an outcome.")] = None,
     note: Annotated[str | None, typer.Option(help="Free text for the record.")] = None,
@@ -142,7 +143,7 @@ def act(
 
 @app.command("triage")
 @told
-def triage(number: str, actor: Actor, role: Role = "analyst", home: Home = None, as_json: AsJson = False) -> None:
+def triage(number: str, actor: Acting = None, role: Role = None, home: Home = None, as_json: AsJson = False) -> None:
     """Take a new case into triage."""
     _act(home, "triage", number, actor, role, as_json)
 
@@ -151,13 +152,13 @@ def triage(number: str, actor: Actor, role: Role = "analyst", home: Home = None,
 @told
 def dismiss(
     number: str,
-    actor: Actor,
     reason: Annotated[
         str,
         typer.Option(help=_ANSWERS),
     ],
     note: Annotated[str | None, typer.Option(help="Free text for the record.")] = None,
-    role: Role = "analyst",
+    actor: Acting = None,
+    role: Role = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -169,10 +170,10 @@ def dismiss(
 @told
 def close(
     number: str,
-    actor: Actor,
     outcome: Annotated[str, typer.Option(help=_ANSWERS)],
     note: Annotated[str | None, typer.Option(help="Free text for the record.")] = None,
-    role: Role = "supervisor",
+    actor: Acting = None,
+    role: Role = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
@@ -184,9 +185,9 @@ def close(
 @told
 def reopen(
     number: str,
-    actor: Actor,
     note: Annotated[str, typer.Option(help="Why; for the record.")],
-    role: Role = "supervisor",
+    actor: Acting = None,
+    role: Role = None,
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:

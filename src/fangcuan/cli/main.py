@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fangcuan.cli import audit, cases, content, data, models, nights
+from fangcuan.cli import audit, cases, content, data, models, nights, users
 
 app = typer.Typer(
     name="fangcuan",
@@ -20,6 +20,7 @@ content.add(app)
 models.add(app)
 cases.add(app)
 audit.add(app)
+users.add(app)
 
 
 def main() -> None:

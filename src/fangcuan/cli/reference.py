@@ -32,7 +32,7 @@ def main(folder: Path) -> list[Path]:
 
 def pages() -> dict[str, str]:
     """Text of every page, by file name."""
-    return {"cli.md": cli_page(), "relations.md": relations_page()}
+    return {"cli.md": cli_page(), "relations.md": relations_page(), "roles.md": roles_page()}
 
 
 def commands() -> Iterator[tuple[str, Any]]:
@@ -97,6 +97,60 @@ def _default(parameter: Any) -> str:
     if value in (None, False, [], ()):
         return ""
     return f"`{value}`"
+
+
+def roles_page() -> str:
+    """Which role may give which command: the registry that the executor asks, as a table."""
+    from fangcuan.cases import workflow
+
+    rules = workflow.default()
+    scopes = {
+        "area": "a region with all below it, a brand, or everything",
+        "partner": "one partner",
+        "none": "everything",
+    }
+    lines = [
+        "# Roles and commands",
+        GENERATED,
+        "[Users](../users.md) says how accounts get roles. What is not marked here is refused, and the refusal logged.\n",
+        "## Roles",
+        _table(
+            ("role", "", "granted for", "held by", "beside other roles"),
+            (
+                (
+                    f"`{name}`",
+                    f"{role.label.en} {role.label.zh}",
+                    scopes[role.scope],
+                    role.holder,
+                    "no" if role.apart else "yes",
+                )
+                for name, role in rules.roles.items()
+            ),
+        ),
+        "## Commands on cases",
+        "A command takes a case from the statuses named to the one after the arrow.\n",
+        _table(
+            ("command", "takes", *rules.roles),
+            (
+                (
+                    f"`{each.command}`",
+                    f"{', '.join(each.from_)} → {each.to}" + (" (later findings, no person)" if each.wake else ""),
+                    *("✓" if role in each.roles else "" for role in rules.roles),
+                )
+                for each in rules.transitions
+            ),
+        ),
+        "## Commands on accounts",
+        "*own*: everybody for his own account.\n",
+        _table(
+            ("command", *rules.roles),
+            (
+                (f"`{one.command}`", *("✓" if role in one.roles else "own" if one.own else "" for role in rules.roles))
+                for one in rules.administration
+            ),
+        ),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def relations_page() -> str:

@@ -25,6 +25,9 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 Home = Annotated[
     Path | None, typer.Option("--home", help="Folder of the installation (default: where fangcuan.toml is found).")
 ]
+Acting = Annotated[
+    str | None, typer.Option("--as", help="Who acts (default: FANGCUAN_USER, else the operating system's user).")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, stable between runs.")]
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
-from fangcuan.cases.executor import Actor, Command, execute
+from fangcuan.cases.executor import Command, execute
+from fangcuan.flow.accounts import acting
 from fangcuan.flow.installation import Installation
 
 
@@ -14,21 +15,21 @@ def act(
     command: str,
     number: str,
     *,
-    actor: str,
-    role: str = "analyst",
+    actor: str | None = None,
+    role: str | None = None,
     params: dict[str, Any] | None = None,
     key: str | None = None,
 ) -> dict[str, Any]:
-    """Carry out one command as `user:<actor>` in one role. Raises CommandRefused; then nothing has changed.
+    """Carry out one command as `actor`, else as whom the environment or the operating system names.
 
-    Whoever holds the casebook file decides who they are: accounts come with the workbench, the chain records what was said.
+    `role` narrows him to one of his roles. Raises CommandRefused; then nothing has changed.
     """
     result = execute(
         installation.engine,
         Command(
             name=command,
             case=number,
-            actor=Actor(f"user:{actor}", frozenset({role})),
+            actor=acting(installation, actor, role=role),
             key=key or uuid4().hex,
             params={name: value for name, value in (params or {}).items() if value is not None},
         ),

@@ -20,6 +20,7 @@ from sqlalchemy import create_engine, select, text
 from fangcuan.cases.audit import verify
 from fangcuan.cases.views import list_cases, show_case
 from fangcuan.detect.detectors import DetectorUnit, all_units
+from fangcuan.flow.accounts import demo_accounts
 from fangcuan.flow.approve import approve_shipped
 from fangcuan.flow.explain import render
 from fangcuan.flow.filing import shadow_words
@@ -102,6 +103,7 @@ def sample(home: Path, preset: str = "sample", airflow_nights: int = AIRFLOW_NIG
         out.print(f"[bold]1[/]  the sample world lies in {_shown(world)}")
     installation = initialise(home, sources=list(SOURCES))
     approve_shipped(installation)
+    demo_accounts(installation)
     first = spec.start
     nights = nights_between(first, first + dt.timedelta(days=spec.nights - 1))
     erp = Erp(world, home / "erp.db")

@@ -23,6 +23,7 @@ APPEND_ONLY = (
     "command_log",
     "checkpoint",
     "checkpoint_anchor",
+    "access_log",
     "receipt",
     *sorted(table.name for table in MASTER_TABLES.values()),
 )
@@ -37,6 +38,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "command_log": ("key",),
     "checkpoint": ("size",),
     "checkpoint_anchor": ("size", "place"),
+    "access_log": ("entry",),
     "receipt": ("receipt_id",),
     **{table.name: ("row_digest",) for table in MASTER_TABLES.values()},
 }

@@ -1,0 +1,66 @@
+"""Where a case belongs, for roles that are granted for a region or a brand: as the master data say now."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from fangcuan.cases.access import Area
+from fangcuan.store.casework import case_finding, finding
+from fangcuan.store.masters import MASTER_TABLES
+
+PARTNER = "partner"
+
+
+def area_of(connection: Connection, case: Row[Any]) -> Area:
+    """Regions and brands of a case (a row of `case_file`).
+
+    A case about a partner belongs where the partner sits, whoever's goods were seen elsewhere. Where that is not known, and
+    for other subjects, it belongs to every region that its findings name. Its brands are those of the products it is about.
+    """
+    of_case = case_finding.c.number == case.number
+    joined = select(finding.c.region_code, finding.c.sku, finding.c.product_line).distinct()
+    rows = connection.execute(joined.join(case_finding).where(of_case)).all()
+    codes = {_partner_region(connection, case.subject_id)} if case.subject_kind == PARTNER else {None}
+    if codes == {None}:
+        codes = {row.region_code for row in rows}
+    chains = tuple(_chain(connection, code) for code in sorted(code for code in codes if code))
+    skus = {case.sku} if case.sku else {row.sku for row in rows if row.sku}
+    lines = {case.product_line} if case.product_line else {row.product_line for row in rows if row.product_line}
+    return Area(chains, _brands(connection, skus, lines))
+
+
+def _latest(connection: Connection, relation: str, column: str, value: str) -> Row[Any] | None:
+    """The row of a master relation that was recorded last for a value of its key's column."""
+    table = MASTER_TABLES[relation]
+    newest = (table.c.recorded_at.desc().nulls_last(), table.c.row_digest.desc())
+    return connection.execute(select(table).where(table.c[column] == value).order_by(*newest).limit(1)).one_or_none()
+
+
+def _partner_region(connection: Connection, partner_id: str) -> str | None:
+    row = _latest(connection, "partners", "partner_id", partner_id)
+    return None if row is None else row.region_code
+
+
+def _chain(connection: Connection, code: str) -> tuple[str, ...]:
+    """A region and all above it. A loop in the master data ends where it comes round."""
+    chain: list[str] = []
+    following: str | None = code
+    while following and following not in chain:
+        chain.append(following)
+        row = _latest(connection, "regions", "region_code", following)
+        following = row.parent_code if row is not None else None
+    return tuple(chain)
+
+
+def _brands(connection: Connection, skus: set[str], lines: set[str]) -> frozenset[str]:
+    """Brands of the products a case is about; empty where one is unknown or has none, because then nobody can say."""
+    if not skus and not lines:
+        return frozenset()
+    products = MASTER_TABLES["products"]
+    about = products.c.sku.in_(sorted(skus)) if skus else products.c.product_line.in_(sorted(lines))
+    rows = connection.execute(select(products.c.sku, products.c.brand).where(about).distinct()).all()
+    unknown = skus - {row.sku for row in rows}
+    brands = {row.brand for row in rows}
+    return frozenset() if unknown or None in brands else frozenset(brands)

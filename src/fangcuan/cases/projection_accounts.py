@@ -1,0 +1,69 @@
+"""Accounts, roles and tokens as their events add up: the part of the projection that is about people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from fangcuan.store.accounts import access_token, account, role_grant
+
+if TYPE_CHECKING:
+    from fangcuan.cases.projection import Rebuilt
+
+TABLES = (account, role_grant, access_token)
+#: Compared by the sha256 of what is stored: the events hold no more.
+DIGESTED = frozenset({(account.name, "password_hash")})
+
+Body = Mapping[str, Any]
+
+
+def added(rebuilt: Rebuilt, body: Body, data: Body) -> None:
+    row = {**data["user"], "password_hash": None, "added_by": body["actor"], "added_at": body["recorded_at"]}
+    rebuilt.rows[account.name][(row["user_id"],)] = row
+
+
+def linked(rebuilt: Rebuilt, body: Body, data: Body) -> None:
+    for user_id in data["user_ids"]:
+        rebuilt.rows[account.name][(user_id,)]["person"] = data["person"]
+
+
+def disabled(rebuilt: Rebuilt, body: Body, data: Body) -> None:
+    rebuilt.rows[account.name][(data["user_id"],)]["active"] = False
+
+
+def password_set(rebuilt: Rebuilt, body: Body, data: Body) -> None:
+    rebuilt.rows[account.name][(data["user_id"],)]["password_hash"] = data["password_sha256"]
+
+
+def granted(rebuilt: Rebuilt, body: Body, data: Body) -> None:
+    row = {**data["grant"], "granted_by": body["actor"], "granted_at": body["recorded_at"]}
+    row |= {"revoked_by": None, "revoked_at": None}
+    rebuilt.rows[role_grant.name][(row["grant_id"],)] = row
+
+
+def revoked(rebuilt: Rebuilt, body: Body, data: Body) -> None:
+    row = rebuilt.rows[role_grant.name][(data["grant_id"],)]
+    row |= {"revoked_by": body["actor"], "revoked_at": body["recorded_at"]}
+
+
+def issued(rebuilt: Rebuilt, body: Body, data: Body) -> None:
+    row = {**data["token"], "issued_by": body["actor"], "issued_at": body["recorded_at"]}
+    row |= {"revoked_by": None, "revoked_at": None}
+    rebuilt.rows[access_token.name][(row["token_id"],)] = row
+
+
+def token_revoked(rebuilt: Rebuilt, body: Body, data: Body) -> None:
+    row = rebuilt.rows[access_token.name][(data["token_id"],)]
+    row |= {"revoked_by": body["actor"], "revoked_at": body["recorded_at"]}
+
+
+KINDS: dict[str, Callable[[Rebuilt, Body, Body], None]] = {
+    "user.added": added,
+    "user.linked": linked,
+    "user.disabled": disabled,
+    "user.password_set": password_set,
+    "role.granted": granted,
+    "role.revoked": revoked,
+    "token.issued": issued,
+    "token.revoked": token_revoked,
+}

@@ -1,0 +1,255 @@
+"""Every role against every command of the registry, and where a role holds: what is not allowed is refused and logged."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from casework_samples import employ, file_night, make_finding
+from sqlalchemy import Engine
+
+from fangcuan.cases import grants, people, tokens, workflow
+from fangcuan.cases.access import Actor, Area, covers
+from fangcuan.cases.audit import verify
+from fangcuan.cases.executor import Command, NotAuthorised, execute
+from fangcuan.cases.refusals import GuardFailed, list_refusals
+from fangcuan.cases.views import list_cases
+from fangcuan.cases.workflow import Transition
+from fangcuan.store.database import write
+from fangcuan.store.masters import MASTER_TABLES
+
+RULES = workflow.default()
+BOSS = Actor("user:boss")
+GIVEN = [each for each in RULES.transitions if not each.wake]
+
+
+def answers(transition: Transition) -> dict[str, str]:
+    """Parameters that meet every guard of a transition."""
+    lists = {"reason": transition.reasons, "outcome": transition.outcomes}
+    return {guard: lists[guard][0] if guard in lists else "because" for guard in transition.guards}
+
+
+def way_to(status: str) -> list[Transition]:
+    """Transitions that lead from the initial status to another."""
+    ways: dict[str, list[Transition]] = {RULES.initial: []}
+    while status not in ways:
+        for each in GIVEN:
+            for start in each.from_:
+                if start in ways and each.to not in ways:
+                    ways[each.to] = [*ways[start], each]
+    return ways[status]
+
+
+def holder(role: str) -> Actor:
+    return Actor(f"{'service' if RULES.roles[role].holder == 'service' else 'user'}:{role.replace('_', '-')}")
+
+
+@pytest.fixture
+def staffed(engine: Engine) -> Engine:
+    """One account for each role, which holds that role and no other, and one that holds every role of casework."""
+    employ(engine, Actor("user:all", frozenset({"analyst", "supervisor", "legal"})))
+    for name, role in RULES.roles.items():
+        user_id = holder(name).name.partition(":")[2]
+        keeper = "keeper" if role.holder == "service" else None
+        people.add_user(engine, BOSS, user_id, name=name, kind=role.holder, same_person_as=keeper)
+        partner = "P1" if role.scope == "partner" else None
+        grants.grant_role(engine, BOSS, user_id, name, partner=partner)
+    return engine
+
+
+def test_every_role_with_every_command_on_cases(staffed: Engine, folder: Path) -> None:
+    pairs = [(each, start, role) for each in GIVEN for start in each.from_ for role in RULES.roles]
+    file_night(staffed, folder, [make_finding(f"P{number:03d}") for number in range(len(pairs))])
+    numbers = sorted(case["number"] for case in list_cases(staffed))
+    refused = 0
+    for number, (transition, start, role) in zip(numbers, pairs, strict=True):
+        for step in way_to(start):
+            execute(
+                staffed, Command(step.command, number, Actor("user:all"), f"{number}{step.to}", None, answers(step))
+            )
+        command = Command(transition.command, number, holder(role), number, None, answers(transition))
+        if role in transition.roles:
+            assert execute(staffed, command).status == transition.to
+            continue
+        before = verify(staffed, projected=False).events
+        with pytest.raises(NotAuthorised, match=" or ".join(transition.roles)):
+            execute(staffed, command)
+        assert verify(staffed, projected=False).events == before
+        newest = list_refusals(staffed, 1)[0]
+        assert (newest["actor"], newest["command"], newest["target"]) == (holder(role).name, transition.command, number)
+        refused += 1
+    assert len(list_refusals(staffed)) == refused
+    assert len(pairs) > 40
+    assert verify(staffed).exit_code == 0
+
+
+def soon() -> dt.datetime:
+    return dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+
+
+def _revoke_token(engine: Engine, actor: Actor) -> None:
+    given = tokens.issue_token(engine, BOSS, "service", label="x", expires_at=soon())
+    tokens.revoke_token(engine, actor, given.split("_")[1])
+
+
+def _revoke_role(engine: Engine, actor: Actor) -> None:
+    people.add_user(engine, BOSS, "temp", name="Temp")
+    grants.grant_role(engine, BOSS, "temp", "legal")
+    grants.revoke_role(engine, actor, "temp", role="legal")
+
+
+#: Each command on accounts, given for the account of somebody else.
+ADMINISTRATION: dict[str, Callable[[Engine, Actor], Any]] = {
+    "add_user": lambda e, a: people.add_user(e, a, "fresh", name="Fresh"),
+    "link_users": lambda e, a: people.link_users(e, a, "all", same_person_as="keeper"),
+    "disable_user": lambda e, a: people.disable_user(e, a, "keeper"),
+    "set_password": lambda e, a: people.set_password(e, a, "all", "long enough to pass"),
+    "grant_role": lambda e, a: grants.grant_role(e, a, "keeper", "analyst"),
+    "revoke_role": _revoke_role,
+    "issue_token": lambda e, a: tokens.issue_token(e, a, "robot", label="x", expires_at=soon()),
+    "revoke_token": _revoke_token,
+}
+
+
+@pytest.mark.parametrize("command", [one.command for one in RULES.administration])
+def test_every_role_with_every_command_on_accounts(staffed: Engine, command: str) -> None:
+    people.add_user(staffed, BOSS, "robot", name="Robot", kind="service", same_person_as="keeper")
+    rule = RULES.administrative(command)
+    # Whoever may comes last: some of these commands can be given once.
+    for role in sorted(RULES.roles, key=lambda name: name in rule.roles):
+        if role in rule.roles:
+            ADMINISTRATION[command](staffed, holder(role))
+            continue
+        if command in {"revoke_role", "revoke_token"}:
+            continue
+        with pytest.raises(NotAuthorised, match=" or ".join(rule.roles)):
+            ADMINISTRATION[command](staffed, holder(role))
+    assert verify(staffed).exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["revoke_role", "revoke_token"])
+def test_nobody_else_ends_roles_and_tokens(staffed: Engine, command: str) -> None:
+    grants.grant_role(staffed, BOSS, "all", "rule_author")
+    given = tokens.issue_token(staffed, Actor("user:all"), "all", label="x", expires_at=soon()).split("_")[1]
+    for role in RULES.roles:
+        if role in RULES.administrative(command).roles:
+            continue
+        ways: dict[str, Callable[[], Any]] = {
+            "revoke_role": partial(grants.revoke_role, staffed, holder(role), "all", role="rule_author"),
+            "revoke_token": partial(tokens.revoke_token, staffed, holder(role), given),
+        }
+        with pytest.raises(NotAuthorised, match="is not admin"):
+            ways[command]()
+
+
+def test_the_registry_is_what_is_tested() -> None:
+    assert set(ADMINISTRATION) == {one.command for one in RULES.administration}
+    assert not any("admin" in each.roles for each in RULES.transitions)
+    assert set(RULES.roles) >= {"analyst", "supervisor", "legal", "rule_author", "rule_approver", "auditor", "partner"}
+
+
+def record(engine: Engine, relation: str, **values: Any) -> None:
+    """A row of master data, as a load writes it."""
+    table = MASTER_TABLES[relation]
+    key = next(iter(values.values()))
+    fixed = {"row_digest": f"{relation}{values}"[:64], "business_key": key, "source_id": "t", "receipt_id": "t"}
+    with write(engine) as connection:
+        connection.execute(
+            table.insert().values({**fixed, "recorded_at": dt.datetime(2026, 1, 1, tzinfo=dt.UTC), **values})
+        )
+
+
+@pytest.fixture
+def placed(engine: Engine, folder: Path) -> Engine:
+    """Dealer P1 sits in a city of province 41, P2 in province 42, P3 nowhere known; SKU-1 is of brand Feng, line A."""
+    for code, parent in (("41", "00"), ("411", "41"), ("4113", "411"), ("42", "00"), ("00", None)):
+        record(engine, "regions", region_code=code, parent_code=parent, level="x")
+    for partner, region in (("P1", "4113"), ("P2", "42"), ("P3", None)):
+        record(engine, "partners", partner_id=partner, name=partner, kind="dealer", region_code=region, status="active")
+    for sku, brand in (("SKU-1", "Feng"), ("SKU-9", "Yun")):
+        record(engine, "products", sku=sku, name=sku, brand=brand, product_line="A" if sku == "SKU-1" else "B")
+    one = {"region_code": None, "grouping": {"product_line": "A"}}
+    two = {"region_code": None, "grouping": {"product_line": "B"}, "product_line": "B", "sku": "SKU-9"}
+    findings = [make_finding(subject, **one) for subject in ("P1", "P2", "P3")] + [make_finding("P1", **two)]
+    file_night(engine, folder, findings)
+    employ(engine, Actor("user:ling", frozenset()))
+    return engine
+
+
+@pytest.mark.parametrize(
+    ("scope", "reached"),
+    [
+        ({}, {"P1 A", "P1 B", "P2 A", "P3 A"}),
+        ({"region": "00"}, {"P1 A", "P1 B", "P2 A"}),
+        ({"region": "41"}, {"P1 A", "P1 B"}),
+        ({"region": "4113"}, {"P1 A", "P1 B"}),
+        ({"region": "42"}, {"P2 A"}),
+        ({"region": "41131"}, set()),
+        ({"brand": "Feng"}, {"P1 A", "P2 A", "P3 A"}),
+        ({"brand": "Yun"}, {"P1 B"}),
+        ({"region": "41", "brand": "Yun"}, {"P1 B"}),
+        ({"region": "42", "brand": "Yun"}, set()),
+    ],
+)
+def test_a_role_reaches_what_lies_in_its_scope(placed: Engine, scope: dict[str, str], reached: set[str]) -> None:
+    grants.grant_role(placed, BOSS, "ling", "analyst", **scope)  # type: ignore[arg-type]
+    found = set()
+    for case in list_cases(placed):
+        try:
+            execute(placed, Command("triage", case["number"], Actor("user:ling"), case["number"]))
+            found.add(f"{case['subject']['id']} {case['product_line']}")
+        except NotAuthorised:
+            continue
+    assert found == reached
+    told = [one["message"] for one in list_refusals(placed)]
+    assert len(told) == 4 - len(reached)
+    assert all("it takes analyst or supervisor for region" in message for message in told)
+
+
+def test_two_halves_of_a_scope_make_no_whole(placed: Engine) -> None:
+    """Region 42 for one brand and region 41 for another do not add up to either brand in both."""
+    grants.grant_role(placed, BOSS, "ling", "analyst", region="42", brand="Yun")
+    grants.grant_role(placed, BOSS, "ling", "supervisor", region="41", brand="Yun")
+    for case in list_cases(placed):
+        command = Command("triage", case["number"], Actor("user:ling"), case["number"])
+        if (case["subject"]["id"], case["product_line"]) == ("P1", "B"):
+            execute(placed, command)
+        else:
+            with pytest.raises(NotAuthorised):
+                execute(placed, command)
+
+
+def test_regions_in_a_circle_end() -> None:
+    class Grant:
+        region_code, brand, partner_id = "9", None, None
+
+    assert not covers(Grant(), Area((("1", "2"), ("9",))))  # type: ignore[arg-type]
+    assert covers(Grant(), Area((("1", "9"), ("9",))))  # type: ignore[arg-type]
+
+
+def test_a_circle_in_the_master_data_is_no_endless_loop(engine: Engine, folder: Path) -> None:
+    for code, parent in (("1", "2"), ("2", "1")):
+        record(engine, "regions", region_code=code, parent_code=parent, level="x")
+    record(engine, "partners", partner_id="P1", name="P1", kind="dealer", region_code="1", status="active")
+    file_night(engine, folder, [make_finding("P1")])
+    employ(engine, Actor("user:ling", frozenset()))
+    grants.grant_role(engine, BOSS, "ling", "analyst", region="2")
+    assert execute(engine, Command("triage", "FC-2026-000001", Actor("user:ling"), "k")).version == 2
+
+
+def test_a_token_narrows_and_a_closed_account_does_nothing(placed: Engine) -> None:
+    grants.grant_role(placed, BOSS, "ling", "analyst")
+    grants.grant_role(placed, BOSS, "ling", "supervisor")
+    given = tokens.issue_token(placed, Actor("user:ling"), "ling", label="x", expires_at=soon(), roles=["legal"])
+    actor = tokens.token_actor(placed, given)
+    with pytest.raises(NotAuthorised, match="a token that is not for it"):
+        execute(placed, Command("triage", "FC-2026-000001", actor, "1"))
+    people.disable_user(placed, BOSS, "ling")
+    with pytest.raises(Exception, match="was closed"):
+        execute(placed, Command("triage", "FC-2026-000001", Actor("user:ling"), "2"))
+    with pytest.raises(GuardFailed, match="no such token"):
+        tokens.revoke_token(placed, BOSS, "nothing")
