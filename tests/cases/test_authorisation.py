@@ -87,6 +87,30 @@ def test_every_role_with_every_command_on_cases(staffed: Engine, folder: Path) -
     assert verify(staffed).exit_code == 0
 
 
+def test_every_role_with_every_command_on_who_holds_a_case(staffed: Engine, folder: Path) -> None:
+    employ(staffed, Actor("user:other", frozenset({"analyst"})))
+    pairs = [(each, role, own) for each in RULES.work for role in RULES.roles for own in (False, True)]
+    file_night(staffed, folder, [make_finding(f"P{number:03d}") for number in range(len(pairs))])
+    tried = 0
+    for number, (work, role, own) in zip(sorted(c["number"] for c in list_cases(staffed)), pairs, strict=True):
+        actor = holder(role)
+        if work.assignee != "self":
+            held = actor.name if own else "user:other"
+            if own and role not in {"analyst", "supervisor"}:
+                continue
+            execute(staffed, Command("assign", number, Actor("user:all"), f"{number}a", None, {"to": held}))
+        params = {"to": "user:all"} if work.assignee == "given" else {}
+        command = Command(work.command, number, actor, number, None, params)
+        tried += 1
+        if role in work.roles or (own and role in work.own):
+            execute(staffed, command)
+        else:
+            with pytest.raises(NotAuthorised, match=" or ".join(work.roles)):
+                execute(staffed, command)
+    assert tried > 30
+    assert verify(staffed).exit_code == 0
+
+
 def soon() -> dt.datetime:
     return dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
 

@@ -98,7 +98,7 @@ def test_a_key_is_answered_once(casebook: Engine) -> None:
         (
             Command("close", CASE, SUPERVISOR, "k", params={"outcome": "confirmed"}),
             NotOffered,
-            "possible: dismiss, triage",
+            "possible: assign, claim, dismiss, release, triage",
         ),
         (Command("regress", CASE, SERVICE, "k"), NotOffered, "not possible while"),
         (Command("fly", CASE, SUPERVISOR, "k"), NotOffered, "fly"),

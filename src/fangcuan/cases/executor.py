@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, select
 
 from fangcuan.cases import workflow as workflows
-from fangcuan.cases.access import Actor, authorise
+from fangcuan.cases.access import Actor, Area, authorise
 from fangcuan.cases.areas import area_of
 from fangcuan.cases.events import EventDraft, append, lock_head
 from fangcuan.cases.refusals import (
@@ -24,7 +24,8 @@ from fangcuan.cases.refusals import (
     UnknownUser,
     log_refusal,
 )
-from fangcuan.cases.workflow import Transition, Workflow
+from fangcuan.cases.urgency import unclaimed
+from fangcuan.cases.workflow import Transition, Work, Workflow
 from fangcuan.core import failpoints
 from fangcuan.core.canonical import digest
 from fangcuan.store.casework import case_file, case_machine, command_log
@@ -43,6 +44,7 @@ __all__ = [
     "UnknownCase",
     "UnknownUser",
     "change",
+    "claim_next",
     "execute",
 ]
 
@@ -52,7 +54,7 @@ class Command:
     """`key` identifies one intention: given twice, the command is carried out once and answered twice.
 
     `version` is the version of the case the actor looked at; None means whatever it is now.
-    `params` may hold `reason`, `outcome` and `note`.
+    `params` may hold `reason`, `outcome`, `note`, and `to` (an actor's name).
     """
 
     name: str
@@ -92,48 +94,124 @@ def execute(
         raise
 
 
+def claim_next(
+    engine: Engine, actor: Actor, key: str, *, workflow: Workflow | None = None, now: dt.datetime | None = None
+) -> CommandResult | None:
+    """Claim the most urgent case that nobody holds and the actor's role reaches; None where there is none.
+
+    One transaction: of two who ask at once, each gets a case of his own. Raises CommandRefused without such a role at all.
+    """
+    rules, moment = workflow or workflows.default(), now or dt.datetime.now(dt.UTC)
+    asked = Command("claim_next", "", actor, key)
+    claim = next(each for each in rules.work if each.assignee == "self")
+    statuses = [name for name in rules.statuses if rules.has(name, claim.while_)]
+    try:
+        with write(engine) as connection:
+            lock_head(connection)
+            earlier = _answered(connection, asked)
+            if earlier is not None:
+                return earlier
+            authorise(connection, actor, claim.command, claim.roles, moment)
+            for number in unclaimed(connection, statuses):
+                try:
+                    return _apply(connection, Command(claim.command, number, actor, key), asked, rules, moment)
+                except NotAuthorised:
+                    # Somebody else's region or brand: the next one may be his.
+                    continue
+            return None
+    except CommandRefused as refusal:
+        log_refusal(engine, refusal, actor=actor.name, command=claim.command, target=None, now=moment)
+        raise
+
+
 def _carry_out(engine: Engine, command: Command, rules: Workflow, moment: dt.datetime) -> CommandResult:
     with write(engine) as connection:
         lock_head(connection)
         earlier = _answered(connection, command)
         if earlier is not None:
             return earlier
-        case = connection.execute(
-            select(case_file, case_machine.c.window_end, case_machine.c.evidence_root)
-            .join(case_machine, case_machine.c.number == case_file.c.number)
-            .where(case_file.c.number == command.case)
-        ).one_or_none()
-        if case is None:
-            raise UnknownCase(f"{command.case}: no such case")
-        transition = _transition(rules, command, case.status)
-        role = authorise(connection, command.actor, command.name, transition.roles, moment, area_of(connection, case))
-        _check_guards(transition, command)
-        if command.version is not None and command.version != case.version:
-            raise Conflict(f"{command.case} is at version {case.version}, not {command.version}; load it again")
-        draft = change(
-            connection,
-            case,
-            transition,
-            rules,
-            actor=command.actor.name,
-            params=command.params,
-            details={"role": role, **({"via": via} if (via := command.actor.via()) else {})},
-        )
-        failpoints.hit("command.case_updated")
-        (seq,) = append(connection, [draft], recorded_at=moment)
-        result = CommandResult(command.case, transition.to, case.version + 1, seq)
-        connection.execute(
-            command_log.insert().values(
-                key=command.key,
-                command_digest=command.digest(),
-                seq=seq,
-                result={"status": result.status, "version": result.version},
-                recorded_at=moment,
-            )
-        )
-        failpoints.hit("command.before_commit")
+        result = _apply(connection, command, command, rules, moment)
     failpoints.hit("command.after_commit")
     return result
+
+
+def _apply(
+    connection: Connection, command: Command, asked: Command, rules: Workflow, moment: dt.datetime
+) -> CommandResult:
+    """Load the case and do what the command says; `asked` is the command whose key is answered by it."""
+    case = connection.execute(
+        select(case_file, case_machine.c.window_end, case_machine.c.evidence_root)
+        .join(case_machine, case_machine.c.number == case_file.c.number)
+        .where(case_file.c.number == command.case)
+    ).one_or_none()
+    if case is None:
+        raise UnknownCase(f"{command.case}: no such case")
+    actor, area = command.actor, area_of(connection, case)
+    work = rules.working(command.name, case.status)
+    transition = _transition(rules, command, case.status) if work is None else None
+    step = work or transition
+    assert step is not None
+    roles = (*step.roles, *step.own) if isinstance(step, Work) and case.assignee == actor.name else step.roles
+    role = authorise(connection, actor, command.name, roles, moment, area)
+    details = {"role": role, **({"via": via} if (via := actor.via()) else {})}
+    if transition is not None:
+        _check_guards(transition, command)
+    holder = _new_holder(connection, work, command, case, area, rules, moment) if work is not None else None
+    if command.version is not None and command.version != case.version:
+        raise Conflict(f"{command.case} is at version {case.version}, not {command.version}; load it again")
+    if transition is not None:
+        draft = change(connection, case, transition, rules, actor=actor.name, params=command.params, details=details)
+    else:
+        after = {"assignee": holder}
+        draft = _update(connection, case, command.name, after, actor=actor.name, params=command.params, details=details)
+    failpoints.hit("command.case_updated")
+    (seq,) = append(connection, [draft], recorded_at=moment)
+    status = transition.to if transition is not None else case.status
+    result = CommandResult(command.case, status, case.version + 1, seq)
+    connection.execute(
+        command_log.insert().values(
+            key=asked.key,
+            command_digest=asked.digest(),
+            seq=seq,
+            result={"status": result.status, "version": result.version, "case": result.case},
+            recorded_at=moment,
+        )
+    )
+    failpoints.hit("command.before_commit")
+    return result
+
+
+def _new_holder(
+    connection: Connection,
+    work: Work,
+    command: Command,
+    case: Row[Any],
+    area: Area,
+    rules: Workflow,
+    moment: dt.datetime,
+) -> str | None:
+    """Who holds the case afterwards. Raises Conflict for a claim of what somebody holds, GuardFailed for a wrong `to`."""
+    known = {"given": {"to", "note"}}.get(work.assignee, {"note"})
+    unknown = sorted(set(command.params) - known)
+    if unknown:
+        raise GuardFailed(f"{work.command}: unknown parameter {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    if work.assignee == "self":
+        if case.assignee is not None:
+            raise Conflict(f"{case.number} is held by {case.assignee}")
+        return command.actor.name
+    if work.assignee == "nobody":
+        if case.assignee is None:
+            raise GuardFailed(f"{case.number}: nobody holds it")
+        return None
+    to = str(command.params.get("to") or "")
+    claiming = next(each for each in rules.work if each.assignee == "self")
+    try:
+        authorise(connection, Actor(to), claiming.command, claiming.roles, moment, area)
+    except (NotAuthorised, UnknownUser) as error:
+        raise GuardFailed(f"{work.command}: it cannot go to {to or 'nobody'}: {error}") from error
+    if to == case.assignee:
+        raise GuardFailed(f"{case.number}: {to} holds it already")
+    return to
 
 
 def change(
@@ -163,6 +241,23 @@ def change(
             "decision_cutoff": case.window_end,
             "decision_evidence_root": case.evidence_root,
         }
+    return _update(
+        connection, case, transition.command, after, actor=actor, params=params, night=night, details=details
+    )
+
+
+def _update(
+    connection: Connection,
+    case: Row[Any],
+    command: str,
+    after: Mapping[str, Any],
+    *,
+    actor: str,
+    params: Mapping[str, Any],
+    night: dt.date | None = None,
+    details: Mapping[str, Any] | None = None,
+) -> EventDraft:
+    """Set columns of a case that still is as loaded; the event that says so. Raises Conflict where it is not."""
     before = {name: getattr(case, name) for name in after}
     updated = connection.execute(
         case_file.update()
@@ -184,7 +279,7 @@ def change(
         "params": dict(params),
         **(details or {}),
     }
-    return EventDraft(f"case.{transition.command}", actor, data, case=case.number, night=night)
+    return EventDraft(f"case.{command}", actor, data, case=case.number, night=night)
 
 
 def _answered(connection: Connection, command: Command) -> CommandResult | None:
@@ -193,15 +288,15 @@ def _answered(connection: Connection, command: Command) -> CommandResult | None:
         return None
     if row.command_digest != command.digest():
         raise KeyReused(f"key {command.key!r} was used for another command; use a new key for a new intention")
-    return CommandResult(command.case, row.result["status"], row.result["version"], row.seq, replayed=True)
+    case = row.result.get("case", command.case)
+    return CommandResult(case, row.result["status"], row.result["version"], row.seq, replayed=True)
 
 
 def _transition(rules: Workflow, command: Command, status: str) -> Transition:
     transition = rules.transition(command.name, status)
     # Only later evidence wakes a case; nobody gives that as a command.
     if transition is None or transition.wake:
-        offered = sorted({t.command for t in rules.transitions if status in t.from_ and not t.wake})
-        possible = ", ".join(offered) or "nothing"
+        possible = ", ".join(rules.offered(status)) or "nothing"
         raise NotOffered(f"{command.name}: not possible while {command.case} is {status}; possible: {possible}")
     return transition
 

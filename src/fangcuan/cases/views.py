@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, case, or_, select
+from sqlalchemy import Connection, Engine, Row, or_, select
 
 from fangcuan.cases.evidence import EvidenceDamaged, EvidenceMissing, EvidenceStore
 from fangcuan.cases.executor import UnknownCase
+from fangcuan.cases.urgency import most_urgent_first
 from fangcuan.core.canonical import plain
-from fangcuan.core.finding import SEVERITIES
 from fangcuan.store.casework import (
     body_field,
     case_file,
@@ -43,6 +43,7 @@ class CaseFilter:
     unit_id: str | None = None
     regressed: bool | None = None
     storm: bool | None = None
+    assignee: str | None = None
     limit: int | None = None
     offset: int = 0
 
@@ -51,7 +52,7 @@ def list_cases(engine: Engine, filters: CaseFilter | None = None) -> list[dict[s
     """Cases, most urgent first: priority, then the night last seen, then number."""
     wanted = filters or CaseFilter()
     query = _cases()
-    for name in ("status", "is_open", "family", "subject_kind", "subject_id", "regressed", "storm"):
+    for name in ("status", "is_open", "family", "subject_kind", "subject_id", "regressed", "storm", "assignee"):
         value = getattr(wanted, name)
         if value is not None:
             query = query.where(case_file.c[name] == value)
@@ -62,8 +63,7 @@ def list_cases(engine: Engine, filters: CaseFilter | None = None) -> list[dict[s
             .where(finding.c.unit_id == wanted.unit_id)
         )
         query = query.where(case_file.c.number.in_(of_unit))
-    urgency = case({name: rank for rank, name in enumerate(SEVERITIES)}, value=case_file.c.priority)
-    query = query.order_by(urgency.desc(), case_machine.c.last_finding_night.desc(), case_file.c.number)
+    query = query.order_by(*most_urgent_first())
     with read(engine) as connection:
         rows = connection.execute(query.limit(wanted.limit).offset(wanted.offset or None)).all()
     return [_summary(row) for row in rows]

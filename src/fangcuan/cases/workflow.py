@@ -63,10 +63,21 @@ class Transition(_Strict):
     wake: bool = False
 
 
+class Work(_Strict):
+    """A command that changes who holds a case, and no status. `own`: roles that may give it for cases they hold."""
+
+    command: str
+    while_: Flag = Field(alias="while")
+    roles: tuple[str, ...] = Field(min_length=1)
+    own: tuple[str, ...] = ()
+    assignee: Literal["self", "given", "nobody"]
+
+
 class Workflow(_Strict):
     version: Literal[1]
     roles: dict[str, Role] = Field(min_length=1)
     administration: tuple[Administration, ...] = ()
+    work: tuple[Work, ...] = ()
     statuses: dict[str, Status] = Field(min_length=1)
     transitions: tuple[Transition, ...] = Field(min_length=1)
 
@@ -95,6 +106,16 @@ class Workflow(_Strict):
             if each.command == command:
                 return each
         raise KeyError(command)
+
+    def working(self, command: str, status: str) -> Work | None:
+        """The command on who holds a case, or None where it is not offered in this status."""
+        offered = (each for each in self.work if each.command == command and self.has(status, each.while_))
+        return next(offered, None)
+
+    def offered(self, status: str) -> list[str]:
+        """Commands that a person can give in a status, sorted."""
+        moving = {each.command for each in self.transitions if status in each.from_ and not each.wake}
+        return sorted(moving | {each.command for each in self.work if self.has(status, each.while_)})
 
     def transition(self, command: str, status: str) -> Transition | None:
         """The transition that `command` means in `status`, or None where it is not offered there."""
@@ -170,6 +191,11 @@ def _contradictions(workflow: Workflow) -> list[tuple[tuple[Any, ...], str]]:
             found.append((where, f"{name} wakes and is not decided; only a decision has a cut-off to wake after"))
     for index, each in enumerate(workflow.administration):
         found += _unknown_roles(workflow, ("administration", index), each.roles)
+    moving = set(workflow.commands())
+    for index, one in enumerate(workflow.work):
+        found += _unknown_roles(workflow, ("work", index), (*one.roles, *one.own))
+        if one.command in moving:
+            found.append((("work", index), f"{one.command} is also a transition; expected either"))
     seen: dict[tuple[str, str], int] = {}
     for index, transition in enumerate(workflow.transitions):
         at = ("transitions", index)

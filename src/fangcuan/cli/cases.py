@@ -1,4 +1,4 @@
-"""cases list|show|act|triage|dismiss|close|reopen."""
+"""cases list|show|claim|next|assign|release|act|triage|dismiss|close|reopen."""
 
 from __future__ import annotations
 
@@ -40,12 +40,15 @@ def list_(
     family: Annotated[str | None, typer.Option(help="diversion, price, code_integrity, loading, data_quality.")] = None,
     status: Annotated[str | None, typer.Option(help="Only cases of this status.")] = None,
     subject: Annotated[str | None, typer.Option(help="Only cases about this subject.")] = None,
+    assignee: Annotated[str | None, typer.Option(help="Only cases that this user holds.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Cases, most urgent first."""
     from fangcuan.cases.views import CaseFilter, list_cases
 
-    items = list_cases(installation(home).engine, CaseFilter(family=family, status=status, subject_id=subject))
+    holder = _named(assignee) if assignee else None
+    filters = CaseFilter(family=family, status=status, subject_id=subject, assignee=holder)
+    items = list_cases(installation(home).engine, filters)
     columns = (
         ("number", "number"),
         ("family", "family"),
@@ -120,6 +123,60 @@ def _act(
         print_json(result)
     else:
         out.print(f"{number}: {result['status']}")
+
+
+def _named(user: str) -> str:
+    """`ling` → `user:ling`, as cases and events have it."""
+    return user if ":" in user else f"user:{user}"
+
+
+@app.command("claim")
+@told
+def claim(number: str, actor: Acting = None, role: Role = None, home: Home = None, as_json: AsJson = False) -> None:
+    """Take a case that nobody holds."""
+    _act(home, "claim", number, actor, role, as_json)
+
+
+@app.command("next")
+@told
+def next_(actor: Acting = None, role: Role = None, home: Home = None, as_json: AsJson = False) -> None:
+    """Claim the most urgent case that nobody holds, within one's region and brand."""
+    from fangcuan.flow.casework import next_case
+
+    result = next_case(installation(home), actor=actor, role=role)
+    if as_json:
+        print_json(result or {"number": None})
+    else:
+        out.print(f"{result['number']}: yours" if result else "no case is waiting")
+
+
+@app.command("assign")
+@told
+def assign(
+    number: str,
+    user: Annotated[str, typer.Argument(help="Who gets it; his role has to reach the case.")],
+    note: Annotated[str | None, typer.Option(help="Free text for the record.")] = None,
+    actor: Acting = None,
+    role: Role = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give a case to somebody, whoever held it."""
+    _act(home, "assign", number, actor, role, as_json, to=_named(user), note=note)
+
+
+@app.command("release")
+@told
+def release(
+    number: str,
+    note: Annotated[str | None, typer.Option(help="Free text for the record.")] = None,
+    actor: Acting = None,
+    role: Role = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let go of a case one holds; a supervisor, of anybody's."""
+    _act(home, "release", number, actor, role, as_json, note=note)
 
 
 @app.command("act")

@@ -140,6 +140,19 @@ def roles_page() -> str:
                 for each in rules.transitions
             ),
         ),
+        "## Who holds a case",
+        "These change no status. *own*: for cases one holds oneself.\n",
+        _table(
+            ("command", "in statuses", *rules.roles),
+            (
+                (
+                    f"`{one.command}`",
+                    ", ".join(name for name in rules.statuses if rules.has(name, one.while_)),
+                    *("✓" if role in one.roles else "own" if role in one.own else "" for role in rules.roles),
+                )
+                for one in rules.work
+            ),
+        ),
         "## Commands on accounts",
         "*own*: everybody for his own account.\n",
         _table(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
-from fangcuan.cases.executor import Command, execute
+from fangcuan.cases.executor import Command, claim_next, execute
 from fangcuan.flow.accounts import acting
 from fangcuan.flow.installation import Installation
 
@@ -34,4 +34,14 @@ def act(
             params={name: value for name, value in (params or {}).items() if value is not None},
         ),
     )
+    return {"number": result.case, "status": result.status, "version": result.version, "seq": result.seq}
+
+
+def next_case(
+    installation: Installation, *, actor: str | None = None, role: str | None = None, key: str | None = None
+) -> dict[str, Any] | None:
+    """Claim the most urgent case that is nobody's and within reach; None where there is none. Raises CommandRefused."""
+    result = claim_next(installation.engine, acting(installation, actor, role=role), key or uuid4().hex)
+    if result is None:
+        return None
     return {"number": result.case, "status": result.status, "version": result.version, "seq": result.seq}
