@@ -15,11 +15,12 @@ from sqlalchemy import Engine
 from fangcuan.cases import grants, people, tokens, workflow
 from fangcuan.cases.access import Actor, Area, covers
 from fangcuan.cases.audit import verify
+from fangcuan.cases.comments import list_comments
 from fangcuan.cases.executor import Command, NotAuthorised, execute
 from fangcuan.cases.refusals import GuardFailed, list_refusals
 from fangcuan.cases.views import list_cases
 from fangcuan.cases.workflow import Transition
-from fangcuan.store.database import write
+from fangcuan.store.database import read, write
 from fangcuan.store.masters import MASTER_TABLES
 
 RULES = workflow.default()
@@ -108,6 +109,27 @@ def test_every_role_with_every_command_on_who_holds_a_case(staffed: Engine, fold
             with pytest.raises(NotAuthorised, match=" or ".join(work.roles)):
                 execute(staffed, command)
     assert tried > 30
+    assert verify(staffed).exit_code == 0
+
+
+def test_every_role_with_every_remark(staffed: Engine, folder: Path) -> None:
+    file_night(staffed, folder, [make_finding()])
+    number = list_cases(staffed)[0]["number"]
+    for remark in RULES.remarks:
+        for role in RULES.roles:
+            actor = holder(role)
+            params: dict[str, Any] = {"text": role}
+            if remark.amends and role in remark.roles:
+                written = execute(staffed, Command("comment", number, actor, f"{role}-first", None, params))
+                assert written.version == 1
+                with read(staffed) as connection:
+                    params = {"text": "better", "comment": list_comments(connection, number)[-1]["comment"]}
+            command = Command(remark.command, number, actor, f"{remark.command}-{role}", None, params)
+            if role in remark.roles:
+                assert execute(staffed, command).version == 1
+            else:
+                with pytest.raises(NotAuthorised, match=" or ".join(remark.roles)):
+                    execute(staffed, command)
     assert verify(staffed).exit_code == 0
 
 

@@ -98,7 +98,7 @@ def test_a_key_is_answered_once(casebook: Engine) -> None:
         (
             Command("close", CASE, SUPERVISOR, "k", params={"outcome": "confirmed"}),
             NotOffered,
-            "possible: assign, claim, dismiss, release, triage",
+            "possible: amend, assign, claim, comment, dismiss, release, triage",
         ),
         (Command("regress", CASE, SERVICE, "k"), NotOffered, "not possible while"),
         (Command("fly", CASE, SUPERVISOR, "k"), NotOffered, "fly"),
@@ -133,7 +133,7 @@ def test_a_note_of_blanks_is_no_note(casebook: Engine) -> None:
 
 def test_after_a_wake_nobody_can_regress_by_hand(casebook: Engine) -> None:
     run(casebook, "dismiss", reason="other")
-    with pytest.raises(NotOffered, match="possible: reopen"):
+    with pytest.raises(NotOffered, match="possible: amend, comment, reopen"):
         execute(casebook, Command("regress", CASE, SERVICE, "k"))
 
 

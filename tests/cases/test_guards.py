@@ -48,6 +48,7 @@ def filled(engine: Engine, folder: Path) -> Engine:
     analyst = Actor("user:x", frozenset({"analyst"}))
     employ(engine, analyst)
     execute(engine, Command("triage", "FC-2026-000001", analyst, "k"))
+    execute(engine, Command("comment", "FC-2026-000001", analyst, "c", params={"text": "seen"}))
     for table in guards.APPEND_ONLY:
         with write(engine) as connection:
             there = connection.execute(select(METADATA.tables[table])).first()

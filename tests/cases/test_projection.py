@@ -37,6 +37,9 @@ def worked(engine: Engine, folder: Path) -> Engine:
             ("close", "FC-2026-000001", {"outcome": "confirmed", "note": "底价"}),
             ("dismiss", "FC-2026-000002", {"reason": "duplicate"}),
             ("reopen", "FC-2026-000002", {"note": "again"}),
+            ("claim", "FC-2026-000002", {}),
+            ("comment", "FC-2026-000002", {"text": "called him"}),
+            ("amend", "FC-2026-000002", {"text": "called her", "comment": 1}),
         ]
     ):
         execute(engine, Command(command, number, ACTOR, str(key), params=params))

@@ -107,7 +107,7 @@ def test_it_goes_to_nobody_twice(casebook: Engine) -> None:
 
 def test_what_is_decided_is_held_no_more(casebook: Engine) -> None:
     give(casebook, "dismiss", WANG, reason="other")
-    with pytest.raises(NotOffered, match="possible: reopen"):
+    with pytest.raises(NotOffered, match="possible: amend, comment, reopen"):
         give(casebook, "claim", LING)
     assert claim_next(casebook, LING, "a").case == SECOND  # type: ignore[union-attr]
     assert claim_next(casebook, LING, "b") is None

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, Row, select
 from fangcuan.cases import workflow as workflows
 from fangcuan.cases.access import Actor, Area, authorise
 from fangcuan.cases.areas import area_of
+from fangcuan.cases.comments import write_comment
 from fangcuan.cases.events import EventDraft, append, lock_head
 from fangcuan.cases.refusals import (
     CommandRefused,
@@ -54,7 +55,7 @@ class Command:
     """`key` identifies one intention: given twice, the command is carried out once and answered twice.
 
     `version` is the version of the case the actor looked at; None means whatever it is now.
-    `params` may hold `reason`, `outcome`, `note`, and `to` (an actor's name).
+    `params` may hold `reason`, `outcome`, `note`, `to` (an actor's name), `text`, `comment`.
     """
 
     name: str
@@ -147,9 +148,9 @@ def _apply(
     if case is None:
         raise UnknownCase(f"{command.case}: no such case")
     actor, area = command.actor, area_of(connection, case)
-    work = rules.working(command.name, case.status)
-    transition = _transition(rules, command, case.status) if work is None else None
-    step = work or transition
+    work, remark = rules.working(command.name, case.status), rules.remark(command.name)
+    transition = _transition(rules, command, case.status) if work is None and remark is None else None
+    step = work or remark or transition
     assert step is not None
     roles = (*step.roles, *step.own) if isinstance(step, Work) and case.assignee == actor.name else step.roles
     role = authorise(connection, actor, command.name, roles, moment, area)
@@ -161,13 +162,19 @@ def _apply(
         raise Conflict(f"{command.case} is at version {case.version}, not {command.version}; load it again")
     if transition is not None:
         draft = change(connection, case, transition, rules, actor=actor.name, params=command.params, details=details)
+    elif remark is not None:
+        # Beside the case: its version stays, and nobody who looked at it has to look again.
+        beside = write_comment(
+            connection, case.number, actor.name, command.params, amending=remark.amends, moment=moment
+        )
+        draft = EventDraft(f"case.{command.name}", actor.name, {"comment": beside, **details}, case=case.number)
     else:
         after = {"assignee": holder}
         draft = _update(connection, case, command.name, after, actor=actor.name, params=command.params, details=details)
     failpoints.hit("command.case_updated")
     (seq,) = append(connection, [draft], recorded_at=moment)
     status = transition.to if transition is not None else case.status
-    result = CommandResult(command.case, status, case.version + 1, seq)
+    result = CommandResult(command.case, status, case.version + (remark is None), seq)
     connection.execute(
         command_log.insert().values(
             key=asked.key,

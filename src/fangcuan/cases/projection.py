@@ -25,6 +25,7 @@ from fangcuan.cases.problems import Problem
 from fangcuan.core.canonical import digest, utc_text
 from fangcuan.store.base import CanonicalJson
 from fangcuan.store.casework import (
+    case_comment,
     case_file,
     case_finding,
     case_link,
@@ -44,13 +45,14 @@ TABLES = (
     case_machine,
     case_finding,
     case_link,
+    case_comment,
     rule_version,
     checkpoint,
     filing_night,
     *projection_accounts.TABLES,
 )
 #: Tables whose key begins with the number of a case.
-_OF_CASES = frozenset(table.name for table in (case_file, case_machine, case_finding, case_link))
+_OF_CASES = frozenset(table.name for table in (case_file, case_machine, case_finding, case_link, case_comment))
 #: Columns of which the events hold the sha256.
 _DIGESTED = frozenset({(rule_version.name, "text")}) | projection_accounts.DIGESTED
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
@@ -98,6 +100,10 @@ class Rebuilt:
                 row["support"] = row["support"] and one["support"]
         self.rows[case_finding.name].update(new)
 
+    def commented(self, body: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+        row = {**data["comment"], "author": body["actor"], "written_at": body["recorded_at"]}
+        self.rows[case_comment.name][(row["number"], row["comment"])] = row
+
     def proposed(self, body: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         row = {name: data[name] for name in ("unit_id", "unit_digest", "status")}
         row |= {"proposed_by": body["actor"], "proposed_at": body["recorded_at"]}
@@ -126,6 +132,8 @@ class Rebuilt:
 _KINDS: dict[str, Callable[[Rebuilt, Mapping[str, Any], Mapping[str, Any]], None]] = {
     "case.opened": Rebuilt.opened,
     "case.findings": Rebuilt.findings,
+    "case.comment": Rebuilt.commented,
+    "case.amend": Rebuilt.commented,
     "unit.proposed": Rebuilt.proposed,
     "unit.approved": Rebuilt.approved,
     "checkpoint.made": Rebuilt.checkpointed,

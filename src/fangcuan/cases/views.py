@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, or_, select
 
+from fangcuan.cases.comments import list_comments
 from fangcuan.cases.evidence import EvidenceDamaged, EvidenceMissing, EvidenceStore
 from fangcuan.cases.executor import UnknownCase
 from fangcuan.cases.urgency import most_urgent_first
@@ -88,6 +89,7 @@ def show_case(
         ).all()
         seen = _occurrences(connection, number)
         links = _links(connection, number)
+        comments = list_comments(connection, number)
         timeline = _timeline(connection, number, with_times)
     members = sorted(members, key=lambda member: (member.support, -member.score, member.finding_id))
     findings = [_finding(member, seen[member.finding_id], evidence_store, render) for member in members]
@@ -104,6 +106,7 @@ def show_case(
         "object": findings[0]["object"] if findings else None,
         "findings_detail": findings,
         "links": links,
+        "comments": comments,
         "timeline": timeline,
     }
 

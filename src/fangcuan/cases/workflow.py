@@ -73,11 +73,20 @@ class Work(_Strict):
     assignee: Literal["self", "given", "nobody"]
 
 
+class Remark(_Strict):
+    """A command that writes beside a case and changes nothing of it."""
+
+    command: str
+    roles: tuple[str, ...] = Field(min_length=1)
+    amends: bool = False
+
+
 class Workflow(_Strict):
     version: Literal[1]
     roles: dict[str, Role] = Field(min_length=1)
     administration: tuple[Administration, ...] = ()
     work: tuple[Work, ...] = ()
+    remarks: tuple[Remark, ...] = ()
     statuses: dict[str, Status] = Field(min_length=1)
     transitions: tuple[Transition, ...] = Field(min_length=1)
 
@@ -112,10 +121,15 @@ class Workflow(_Strict):
         offered = (each for each in self.work if each.command == command and self.has(status, each.while_))
         return next(offered, None)
 
+    def remark(self, command: str) -> Remark | None:
+        """The command that writes beside a case, in whatever status, or None."""
+        return next((each for each in self.remarks if each.command == command), None)
+
     def offered(self, status: str) -> list[str]:
         """Commands that a person can give in a status, sorted."""
         moving = {each.command for each in self.transitions if status in each.from_ and not each.wake}
-        return sorted(moving | {each.command for each in self.work if self.has(status, each.while_)})
+        working = {each.command for each in self.work if self.has(status, each.while_)}
+        return sorted(moving | working | {each.command for each in self.remarks})
 
     def transition(self, command: str, status: str) -> Transition | None:
         """The transition that `command` means in `status`, or None where it is not offered there."""
@@ -194,8 +208,14 @@ def _contradictions(workflow: Workflow) -> list[tuple[tuple[Any, ...], str]]:
     moving = set(workflow.commands())
     for index, one in enumerate(workflow.work):
         found += _unknown_roles(workflow, ("work", index), (*one.roles, *one.own))
-        if one.command in moving:
-            found.append((("work", index), f"{one.command} is also a transition; expected either"))
+    for index, remark in enumerate(workflow.remarks):
+        found += _unknown_roles(workflow, ("remarks", index), remark.roles)
+    beside = {"work": [one.command for one in workflow.work], "remarks": [one.command for one in workflow.remarks]}
+    for kind, commands in beside.items():
+        for index, command in enumerate(commands):
+            if command in moving:
+                found.append(((kind, index), f"{command} stands elsewhere as well; expected once"))
+            moving.add(command)
     seen: dict[tuple[str, str], int] = {}
     for index, transition in enumerate(workflow.transitions):
         at = ("transitions", index)

@@ -1,4 +1,4 @@
-"""cases list|show|claim|next|assign|release|act|triage|dismiss|close|reopen."""
+"""cases list|show|claim|next|assign|release|comment|amend|act|triage|dismiss|close|reopen."""
 
 from __future__ import annotations
 
@@ -104,6 +104,12 @@ def show(
             out.print(f"    {item['relation']}: {values}", markup=False)
         if len(shown) > rows:
             out.print(f"    … {len(shown) - rows} more; --rows N or --json shows them")
+    replaced = {comment["comment"] for comment in case["comments"] if comment["amended_by"]}
+    for comment in case["comments"]:
+        if comment["comment"] not in replaced:
+            amended = f", amends {comment['amends']}" if comment["amends"] else ""
+            out.print(f"\ncomment {comment['comment']} of {comment['author']}{amended}", markup=False)
+            out.print(f"  {comment['text']}", markup=False)
     out.print("\ntimeline")
     for entry in case["timeline"]:
         out.print(f"  {entry.get('seq')}  {entry.get('kind')}  {entry.get('actor')}", markup=False)
@@ -114,7 +120,7 @@ Role = Annotated[str | None, typer.Option(help="Act in this role only, of those 
 
 
 def _act(
-    home: Home, command: str, number: str, actor: str | None, role: str | None, as_json: bool, **params: str | None
+    home: Home, command: str, number: str, actor: str | None, role: str | None, as_json: bool, **params: Any
 ) -> None:
     from fangcuan.flow.casework import act
 
@@ -177,6 +183,35 @@ def release(
 ) -> None:
     """Let go of a case one holds; a supervisor, of anybody's."""
     _act(home, "release", number, actor, role, as_json, note=note)
+
+
+@app.command("comment")
+@told
+def comment(
+    number: str,
+    text: Annotated[str, typer.Argument(help="What is to be kept with the case.")],
+    actor: Acting = None,
+    role: Role = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a comment beside a case, in whatever status it is."""
+    _act(home, "comment", number, actor, role, as_json, text=text)
+
+
+@app.command("amend")
+@told
+def amend(
+    number: str,
+    comment_number: Annotated[int, typer.Argument(metavar="COMMENT", help="Its number, as `cases show` has it.")],
+    text: Annotated[str, typer.Argument(help="What it should have said; what it said stays in the history.")],
+    actor: Acting = None,
+    role: Role = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Amend one of one's own comments; the old text stays, and is shown in --json."""
+    _act(home, "amend", number, actor, role, as_json, comment=comment_number, text=text)
 
 
 @app.command("act")

@@ -153,6 +153,15 @@ def roles_page() -> str:
                 for one in rules.work
             ),
         ),
+        "## Beside a case",
+        "In any status; `amend` for one's own comments.\n",
+        _table(
+            ("command", *rules.roles),
+            (
+                (f"`{one.command}`", *("✓" if role in one.roles else "" for role in rules.roles))
+                for one in rules.remarks
+            ),
+        ),
         "## Commands on accounts",
         "*own*: everybody for his own account.\n",
         _table(

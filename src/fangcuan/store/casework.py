@@ -195,6 +195,20 @@ case_link = Table(
     CheckConstraint("number < other", name="one_direction"),
 )
 
+#: What people wrote beside a case. A text is never changed: its amendment is a row of its own, one at most.
+case_comment = Table(
+    "case_comment",
+    METADATA,
+    Column("number", Text, ForeignKey("case_file.number"), primary_key=True),
+    Column("comment", Integer, primary_key=True, autoincrement=False),
+    Column("author", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("amends", Integer),
+    Column("written_at", UtcDateTime, nullable=False),
+    UniqueConstraint("number", "amends"),
+    CheckConstraint("amends < comment", name="of_an_earlier_one"),
+)
+
 #: What each night did, so that filing it again can answer without doing it again.
 filing_night = Table(
     "filing_night",
