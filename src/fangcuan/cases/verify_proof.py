@@ -12,6 +12,14 @@ P, L = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
 D = -121665 * pow(121666, -1, P) % P
 
 
+def decode(text):
+    data = base64.b64decode(text, validate=True)
+    # Stray bits at the end would let one signature be written in several ways.
+    if base64.b64encode(data).decode() != text:
+        raise ValueError("not base64 in its one form")
+    return data
+
+
 def need(holds, why):
     if not holds:
         raise ValueError(why)
@@ -41,15 +49,16 @@ def times(number, at):
 
 def checkpoint(note, name, key_id, public):
     text, _, lines = note.rpartition("\n\n")
-    for who, encoded in (line.split(" ")[1:] for line in lines.splitlines()):
-        if who == name and (data := base64.b64decode(encoded))[:4] == key_id:
+    for dash, who, encoded in (line.split(" ") for line in lines.splitlines()):
+        need(dash == "—", "a line of the note is no signature")
+        if who == name and (data := decode(encoded))[:4] == key_id:
             r, s = data[4:36], int.from_bytes(data[36:], "little")
             h = int.from_bytes(hashlib.sha512(r + public + f"{text}\n".encode()).digest(), "little") % L
             left = times(s, point((4 * pow(5, -1, P) % P).to_bytes(32, "little")))
             need(len(data) == 68 and s < L and left == add(point(r), times(h, point(public))), "wrong signature")
             origin, size, root = text.split("\n")[:3]
             need(origin == name, "the checkpoint has another origin")
-            return int(size), base64.b64decode(root)
+            return int(size), decode(root)
     raise ValueError("not signed by the given key")
 
 
@@ -69,7 +78,7 @@ def climb(at, last, start, path):
 
 def main(proof, text):
     name, key_id, encoded = text.split("+", 2)
-    key = name, bytes.fromhex(key_id), base64.b64decode(encoded)[1:]
+    key = name, bytes.fromhex(key_id), decode(encoded)[1:]
     size, root = checkpoint(proof["checkpoint"], *key)
     for event in proof["events"]:
         entry = b"\x00" + bytes.fromhex(event["prev_hash"]) + event["body"].encode()
