@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, inspect, text
@@ -13,7 +14,9 @@ from fangcuan.store import migrations
 from fangcuan.store.database import read, write
 from fangcuan.store.tables import METADATA
 
-HEAD = "0005"
+FOLDER = Path(migrations.__file__).parent / "versions"
+REVISIONS = sorted(path.name[:4] for path in FOLDER.glob("0*.py"))
+HEAD = REVISIONS[-1]
 
 
 def test_migrations_equal_the_declared_tables(engine: Engine) -> None:
@@ -47,10 +50,10 @@ def test_up_down_up(engine: Engine) -> None:
 
 
 def test_step_by_step(engine: Engine) -> None:
-    for revision in ("0001", "0002", "0003", "0004", "0005"):
+    for revision in REVISIONS:
         migrations.upgrade(engine, revision)
         assert migrations.current(engine) == revision
-    for revision in ("0004", "0003", "0002", "0001"):
+    for revision in reversed(REVISIONS[:-1]):
         migrations.downgrade(engine, revision)
         assert migrations.current(engine) == revision
 
