@@ -53,7 +53,7 @@ def test_an_amended_text_stays(casebook: Engine) -> None:
 
 def test_a_comment_disturbs_nobody_and_needs_no_open_case(casebook: Engine) -> None:
     assert say(casebook, "comment", LING, text="first").version == 1
-    say(casebook, "dismiss", WANG, version=1, reason="other")
+    say(casebook, "dismiss", WANG, version=1, reason="low_impact")
     assert say(casebook, "comment", LING, text="after").version == 2
     once = Command("comment", CASE, LING, "once", None, {"text": "only once"})
     assert execute(casebook, once).seq == execute(casebook, once).seq

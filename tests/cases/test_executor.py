@@ -62,20 +62,24 @@ def count_events(engine: Engine) -> int:
 def test_the_way_through(casebook: Engine) -> None:
     run(casebook, "triage", ANALYST)
     assert state(casebook) == ("triaging", None, 2)
-    run(casebook, "close", outcome="confirmed")
-    assert state(casebook) == ("closed", "confirmed", 3)
-    run(casebook, "reopen", note="new document")
+    run(casebook, "request_information", ANALYST, note="asked the warehouse")
+    run(casebook, "receive_information", ANALYST, note="nothing shipped there")
     assert state(casebook) == ("triaging", None, 4)
-    run(casebook, "dismiss", ANALYST, reason="authorised", note="permit 17")
-    assert state(casebook) == ("dismissed", "authorised", 5)
+    run(casebook, "dismiss", ANALYST, reason="low_impact", note="permit 17")
+    assert state(casebook) == ("dismissed", "low_impact", 5)
     with read(casebook) as connection:
         bodies = [json.loads(body) for body in connection.execute(select(event.c.body).order_by(event.c.seq)).scalars()]
     commands = [body for body in bodies if body["actor"] in {ANALYST.name, SUPERVISOR.name}]
-    assert [body["kind"] for body in commands] == ["case.triage", "case.close", "case.reopen", "case.dismiss"]
+    assert [body["kind"] for body in commands] == [
+        "case.triage",
+        "case.request_information",
+        "case.receive_information",
+        "case.dismiss",
+    ]
     last = commands[-1]
     assert last["data"]["before"]["status"] == "triaging"
     assert last["data"]["after"]["decision_cutoff"] == "2026-04-01T00:00:00.000000Z"
-    assert last["data"]["params"] == {"reason": "authorised", "note": "permit 17"}
+    assert last["data"]["params"] == {"reason": "low_impact", "note": "permit 17"}
     assert last["data"]["version"] == 5
 
 
@@ -88,7 +92,7 @@ def test_a_key_is_answered_once(casebook: Engine) -> None:
     assert not first.replayed
     assert count_events(casebook) == before
     with pytest.raises(KeyReused, match="key-1"):
-        execute(casebook, Command("dismiss", CASE, ANALYST, "key-1", params={"reason": "other"}))
+        execute(casebook, Command("dismiss", CASE, ANALYST, "key-1", params={"reason": "low_impact"}))
 
 
 @pytest.mark.parametrize(
@@ -98,16 +102,16 @@ def test_a_key_is_answered_once(casebook: Engine) -> None:
         (
             Command("close", CASE, SUPERVISOR, "k", params={"outcome": "confirmed"}),
             NotOffered,
-            "possible: amend, assign, claim, comment, dismiss, release, triage",
+            "possible: amend, assign, attach, claim, comment, dismiss, escalate, hold",
         ),
         (Command("regress", CASE, SERVICE, "k"), NotOffered, "not possible while"),
         (Command("fly", CASE, SUPERVISOR, "k"), NotOffered, "fly"),
         (Command("triage", CASE, SERVICE, "k"), NotAuthorised, "service:other is not analyst or supervisor"),
         (Command("triage", CASE, NOBODY, "k"), NotAuthorised, "user:x"),
-        (Command("dismiss", CASE, ANALYST, "k"), GuardFailed, "reason None; expected one of authorised"),
+        (Command("dismiss", CASE, ANALYST, "k"), GuardFailed, "reason None; expected one of low_impact"),
         (Command("dismiss", CASE, ANALYST, "k", params={"reason": "bored"}), GuardFailed, "reason 'bored'"),
         (
-            Command("dismiss", CASE, ANALYST, "k", params={"reason": "other", "colour": "red"}),
+            Command("dismiss", CASE, ANALYST, "k", params={"reason": "low_impact", "colour": "red"}),
             GuardFailed,
             "unknown parameter colour",
         ),
@@ -126,25 +130,27 @@ def test_refusals_say_why_and_change_nothing(
 
 
 def test_a_note_of_blanks_is_no_note(casebook: Engine) -> None:
-    run(casebook, "dismiss", reason="other")
+    run(casebook, "triage")
     with pytest.raises(GuardFailed, match="a note is needed"):
-        run(casebook, "reopen", note="   ")
+        run(casebook, "request_information", note="   ")
 
 
 def test_after_a_wake_nobody_can_regress_by_hand(casebook: Engine) -> None:
-    run(casebook, "dismiss", reason="other")
-    with pytest.raises(NotOffered, match="possible: amend, comment, reopen"):
+    run(casebook, "dismiss", reason="low_impact")
+    with pytest.raises(
+        NotOffered, match="possible: amend, attach, comment, hold, lift_hold, link, propose reopen, seal"
+    ):
         execute(casebook, Command("regress", CASE, SERVICE, "k"))
 
 
 def test_the_flag_of_a_regressed_case_lasts_until_it_is_decided(casebook: Engine, folder: Path) -> None:
     import datetime as dt
 
-    run(casebook, "dismiss", reason="other")
+    run(casebook, "dismiss", reason="low_impact")
     file_night(casebook, folder, [make_finding(month=4)], dt.date(2026, 4, 2))
     run(casebook, "triage", version=3)
     assert list_cases(casebook)[0]["regressed"]
-    run(casebook, "close", outcome="settled")
+    run(casebook, "dismiss", version=4, reason="low_impact")
     assert not list_cases(casebook)[0]["regressed"]
 
 
@@ -154,7 +160,7 @@ def test_one_open_case_per_key_is_kept_by_the_database(casebook: Engine) -> None
     row |= {"number": "FC-2026-000002", "serial": 2, "epoch": 2}
     with pytest.raises(IntegrityError), write(casebook) as connection:
         connection.execute(insert(case_file), [row])
-    run(casebook, "dismiss", reason="other")
+    run(casebook, "dismiss", reason="low_impact")
     with write(casebook) as connection:
         connection.execute(insert(case_file), [row])
     with pytest.raises(IntegrityError), write(casebook) as connection:

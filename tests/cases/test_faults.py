@@ -163,7 +163,7 @@ def test_filing_and_commands_at_once_do_not_lock_each_other_up(engine: Engine, f
     def commands() -> None:
         try:
             for number in numbers:
-                execute(engine, Command("dismiss", number, actor, number, params={"reason": "other"}))
+                execute(engine, Command("dismiss", number, actor, number, params={"reason": "low_impact"}))
         except BaseException as error:
             failures.append(error)
 

@@ -8,6 +8,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import orders
 import pytest
 from casework_samples import (
     BUSY_SETTINGS,
@@ -46,7 +47,7 @@ def events(engine: Engine) -> list[dict[str, Any]]:
 
 def dismiss(engine: Engine, number: str, key: str = "k1") -> None:
     employ(engine, SUPERVISOR)
-    execute(engine, Command("dismiss", number, SUPERVISOR, key, params={"reason": "authorised"}))
+    execute(engine, Command("dismiss", number, SUPERVISOR, key, params={"reason": "low_impact"}))
 
 
 def night_of(days: int) -> dt.date:
@@ -210,7 +211,7 @@ def test_a_decision_stands_against_what_it_had_seen(engine: Engine, folder: Path
     summary = file_night(engine, folder, [make_finding(score=99.0), older], night_of(1))
     assert (summary.cases_seen_again, summary.cases_regressed, summary.cases_opened) == (1, 0, 0)
     (case,) = list_cases(engine)
-    assert (case["status"], case["outcome"], case["regressed"]) == ("dismissed", "authorised", False)
+    assert (case["status"], case["outcome"], case["regressed"]) == ("dismissed", "low_impact", False)
     assert (case["findings"], case["version"]) == (2, 2)
     assert rows(engine, case_file)[0].status == "dismissed"
 
@@ -226,7 +227,7 @@ def test_later_evidence_wakes_a_decided_case(engine: Engine, folder: Path) -> No
     kinds = [body["kind"] for body in events(engine)]
     assert kinds[-3:] == ["case.regress", "case.findings", "night.filed"]
     woken = next(body for body in events(engine) if body["kind"] == "case.regress")
-    assert woken["data"]["before"]["outcome"] == "authorised"
+    assert woken["data"]["before"]["outcome"] == "low_impact"
     # Once decided anew, the same evidence does not wake it again.
     dismiss(engine, "FC-2026-000001", "k2")
     assert file_night(engine, folder, [later], dt.date(2026, 4, 3)).cases_seen_again == 1
@@ -321,7 +322,8 @@ def test_a_unit_far_above_its_usual_nights_is_stormy(engine: Engine, folder: Pat
 
 def test_every_change_of_a_case_is_an_event(engine: Engine, folder: Path) -> None:
     file_night(engine, folder, busy_night(), unit_settings=BUSY_SETTINGS)
-    dismiss(engine, "FC-2026-000001")
+    orders.staff(engine)
+    orders.bring(engine, "FC-2026-000001", "dismissed")
     bodies = events(engine)
     with read(engine) as connection:
         cases = connection.execute(select(case_file)).all()

@@ -180,7 +180,7 @@ def _play(engine: Engine, folder: Path, script: list[list[Finding]], shuffler: r
         summaries.append(file_night(engine, folder, shown, night, policy=POLICY, unit_settings=SETTINGS))
         open_cases = sorted(case["number"] for case in list_cases(engine) if case["is_open"])
         if open_cases:
-            command = Command("dismiss", open_cases[0], supervisor, f"k{number}", params={"reason": "other"})
+            command = Command("dismiss", open_cases[0], supervisor, f"k{number}", params={"reason": "low_impact"})
             execute(engine, command)
     return summaries, digests(engine)
 

@@ -7,12 +7,13 @@ import random
 from pathlib import Path
 from typing import Any
 
+import orders
 import pytest
 from casework_samples import BUSY_SETTINGS, FIRST, busy_night, employ, file_night, make_finding
 from sqlalchemy import Boolean, CheckConstraint, Date, Engine, Float, Integer, Table, text
 from tampering import tamper
 
-from fangcuan.cases import approvals, grants, people, tokens
+from fangcuan.cases import approvals, grants, people, tokens, workflow
 from fangcuan.cases.audit import ExitCode, verify
 from fangcuan.cases.executor import Actor, Command, execute
 from fangcuan.cases.projection import TABLES
@@ -20,7 +21,7 @@ from fangcuan.store.base import BigInt, UtcDateTime
 from fangcuan.store.casework import checkpoint, finding_occurrence
 from fangcuan.store.database import read
 
-ACTOR = Actor("user:ling", frozenset({"analyst", "supervisor"}))
+ACTOR = Actor("user:ling", frozenset({"analyst", "supervisor", "legal"}))
 
 
 @pytest.fixture
@@ -31,18 +32,23 @@ def worked(engine: Engine, folder: Path) -> Engine:
     file_night(engine, folder, [make_finding("P1"), make_finding("P2"), price], support=[support])
     employ(engine, ACTOR, Actor("service:robot", frozenset({"service"})))
     work_on_accounts(engine)
+    soon = dt.datetime.now(dt.UTC) + dt.timedelta(days=9)
     for key, (command, number, params) in enumerate(
         [
             ("triage", "FC-2026-000001", {}),
-            ("close", "FC-2026-000001", {"outcome": "confirmed", "note": "底价"}),
-            ("dismiss", "FC-2026-000002", {"reason": "duplicate"}),
-            ("reopen", "FC-2026-000002", {"note": "again"}),
+            ("link", "FC-2026-000002", {"other": "FC-2026-000001", "kind": "same_goods"}),
             ("claim", "FC-2026-000002", {}),
+            ("hold", "FC-2026-000002", {"note": "底价"}),
+            ("hold", "FC-2026-000002", {"note": "second"}),
+            ("lift_hold", "FC-2026-000002", {"note": "over", "hold": 1}),
+            ("escalate", "FC-2026-000002", {"note": "look"}),
+            ("snooze", "FC-2026-000002", {"note": "later", "until": soon.isoformat(), "condition": "new_evidence"}),
             ("comment", "FC-2026-000002", {"text": "called him"}),
             ("amend", "FC-2026-000002", {"text": "called her", "comment": 1}),
         ]
     ):
         execute(engine, Command(command, number, ACTOR, str(key), params=params))
+    decide_on_cases(engine)
     # The same night once more with one finding more, then a later night.
     file_night(engine, folder, [make_finding("P1"), make_finding("P2"), price, make_finding("P3")], run_id="again")
     file_night(engine, folder, [make_finding("P1", month=4)], FIRST + dt.timedelta(days=31))
@@ -50,6 +56,28 @@ def worked(engine: Engine, folder: Path) -> Engine:
         approvals.propose(engine, unit_id=name, unit_digest=name * 64, text=name, status="active", proposed_by="user:a")
     approvals.approve(engine, unit_digest="a" * 64, approved_by="user:b")
     return engine
+
+
+def decide_on_cases(engine: Engine) -> None:
+    """A case confirmed, closed and proposed to be reopened; one returned, withdrawn, rejected, dismissed and reopened."""
+    orders.staff(engine)
+    orders.give(engine, "triage", "FC-2026-000002", orders.ALL)
+    for kind, verdict, actor in [
+        ("dismiss", "return", orders.OTHER),
+        ("dismiss", "withdraw", orders.ALL),
+        ("confirm", "reject", orders.OTHER),
+        ("dismiss", "approve", orders.OTHER),
+        ("reopen", "approve", orders.OTHER),
+    ]:
+        params = orders.meet(engine, workflow.default().proposal(kind), "FC-2026-000002")
+        orders.give(engine, "propose", "FC-2026-000002", orders.ALL, **params)
+        note = {} if verdict == "withdraw" else {"note": "seen"}
+        orders.give(engine, verdict, "FC-2026-000002", actor, **note)
+    params = orders.meet(engine, workflow.default().proposal("confirm"), "FC-2026-000001")
+    orders.give(engine, "propose", "FC-2026-000001", orders.ALL, **params)
+    orders.give(engine, "approve", "FC-2026-000001", orders.OTHER)
+    orders.give(engine, "close", "FC-2026-000001", orders.ALL, outcome="settled")
+    orders.give(engine, "propose", "FC-2026-000001", orders.ALL, kind="reopen", note="he appeals")
 
 
 def work_on_accounts(engine: Engine) -> None:

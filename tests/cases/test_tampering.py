@@ -58,7 +58,7 @@ def house(engine: Engine, folder: Path, tmp_path: Path) -> House:
     made.kept.append(Given("mail", made.checkpoint()["note"].encode()))
     employ(engine, SUPERVISOR)
     execute(engine, Command("triage", "FC-2026-000001", SUPERVISOR, "1"))
-    execute(engine, Command("close", "FC-2026-000001", SUPERVISOR, "2", params={"outcome": "confirmed"}))
+    execute(engine, Command("dismiss", "FC-2026-000001", SUPERVISOR, "2", params={"reason": "low_impact"}))
     file_night(engine, folder, [make_finding("P1", month=4)], FIRST.replace(month=4))
     made.kept.append(Given("mail", made.checkpoint()["note"].encode()))
     execute(engine, Command("triage", "FC-2026-000002", SUPERVISOR, "3"))
@@ -176,7 +176,7 @@ def test_a_history_rewritten_with_correct_hashes_is_3(house: House) -> None:
 def test_only_the_rewritten_part_is_named(house: House) -> None:
     with read(house.engine) as connection:
         sizes = connection.execute(select(checkpoint.c.size).order_by(checkpoint.c.size)).scalars().all()
-    assert rewrite_history(house.engine, '"outcome":"confirmed"', '"outcome":"no_action"') > 0
+    assert rewrite_history(house.engine, '"outcome":"low_impact"', '"outcome":"no_action"') > 0
     found = house.verify(projected=False)
     assert (found.exit_code, found.first_bad_seq) == (ExitCode.REWRITTEN, sizes[0] + 1)
     assert found.checkpoints == 2, "the first checkpoint still agrees"

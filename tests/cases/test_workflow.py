@@ -22,18 +22,34 @@ def line_of(text: str, part: str) -> int:
 def test_the_shipped_workflow() -> None:
     shipped = workflow.default()
     assert shipped.initial == "new"
-    assert {name for name in shipped.statuses if shipped.has(name, "open")} == {"new", "triaging"}
+    assert {name for name in shipped.statuses if shipped.has(name, "open")} == {
+        "new",
+        "triaging",
+        "awaiting_information",
+        "pending_approval",
+    }
     assert shipped.transition("triage", "new").to == "triaging"  # type: ignore[union-attr]
     assert shipped.transition("triage", "closed") is None
     assert shipped.wake.roles == ("service",)
-    assert shipped.commands() == ("triage", "dismiss", "close", "reopen", "regress")
+    assert shipped.commands() == (
+        "triage",
+        "request_information",
+        "receive_information",
+        "dismiss",
+        "close",
+        "seal",
+        "regress",
+    )
 
 
 def test_every_status_can_be_reached_and_left() -> None:
     shipped = workflow.default()
-    reached = {transition.to for transition in shipped.transitions}
-    left = {status for transition in shipped.transitions for status in transition.from_}
-    assert reached == left == set(shipped.statuses)
+    steps = [*shipped.transitions, *shipped.proposals]
+    reached = {place for step in steps for place in (step.to, getattr(step, "pending", None)) if place}
+    left = {status for step in steps for status in step.from_} | {each.pending for each in shipped.proposals} - {None}
+    assert reached == set(shipped.statuses)
+    # What was sealed, and what became part of another case, is at its end.
+    assert set(shipped.statuses) - left == {"merged", "sealed"}
 
 
 @pytest.mark.parametrize(
@@ -44,19 +60,37 @@ def test_every_status_can_be_reached_and_left() -> None:
         ("from: [new]\n", "from: [now]\n", "unknown status 'now'"),
         ("flags: [initial, open]", "flags: [open]", "0 statuses are flagged initial; expected exactly one"),
         ("flags: [initial, open]", "flags: [initial]", "new is initial and not open"),
-        ("flags: [decided, wakes]", "flags: [wakes]", "dismissed wakes and is not decided"),
-        ("flags: [decided, wakes]", "flags: [decided, wakes, open]", "dismissed is open and decided or wakes"),
+        ("flags: [decided, wakes]", "flags: [wakes]", "confirmed wakes and is not decided"),
+        ("flags: [decided, wakes]", "flags: [decided, wakes, open]", "confirmed is open and decided or wakes"),
         (
             "flags: [decided, wakes]",
             "flags: [decided, awake]",
-            "Input should be 'initial', 'open', 'decided' or 'wakes'",
+            "Input should be 'initial', 'open', 'decided', 'wakes' or 'joined'",
         ),
-        ("guards: [reason]", "guards: []", "guard 'reason' and its list reasons go together"),
-        ("guards: [note]", "guards: [notes]", "Input should be 'reason', 'outcome' or 'note'"),
+        ("guards: [reason, note]", "guards: [note]", "guard 'reason' and its list reasons go together"),
+        ("guards: [note]", "guards: [notes]", "Input should be 'reason', 'outcome', 'class', 'note'"),
         ("    wake: true", "    wake: false", "0 transitions are marked wake; expected exactly one"),
-        ("command: regress", "comand: regress", "transitions.4.command: Field required"),
+        ("command: regress", "comand: regress", "transitions.6.command: Field required"),
         ("version: 1", "version: 1\nversion: 1", "version: stands twice; expected once"),
-        ("command: close", "command: dismiss", "dismiss from triaging stands twice; expected once"),
+        (
+            "command: seal\n    from: [closed",
+            "command: close\n    from: [confirmed",
+            "close from confirmed stands twice",
+        ),
+        ("kind: merge", "kind: dismiss", "dismiss stands twice; expected once"),
+        (
+            "    pending: pending_approval\n    to: merged",
+            "    pending: closed\n    to: merged",
+            "merge waits in closed",
+        ),
+        ("to: merged", "to: mergd", "unknown status 'mergd'"),
+        ("approvers: [supervisor]", "approvers: [boss]", "unknown role 'boss'"),
+        ("verdict: rejected", "verdict: approved", "expected exactly one command each for: approved, rejected"),
+        ("    severities: [low, medium]\n", "", "guard 'low_impact' needs severities"),
+        ("lays: attention,", "lifts: attention, lays: attention,", "escalate: expected either lays or lifts"),
+        ("flags: [decided, joined]", "flags: [decided, wakes, joined]", "merged is joined"),
+        ("command: snooze", "command: claim", "claim stands elsewhere as well"),
+        ("  price: [policy_in_force", "  prices: [policy_in_force", "unknown family 'prices'"),
         ("version: 1", "version: [1", "expected YAML"),
     ],
 )
@@ -86,13 +120,13 @@ def test_nothing_is_no_workflow() -> None:
 
 
 def test_the_help_of_a_command_lists_what_the_file_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = SHIPPED.replace("data_error, other]", "data_error, recalled, other]")
-    changed = workflow.parse(text.replace("[confirmed, settled,", "[confirmed, paid,"), "workflow.yml")
+    text = SHIPPED.replace("natural_flow, data_error]", "natural_flow, data_error, recalled]")
+    changed = workflow.parse(text.replace("[settled, warned,", "[paid, warned,"), "workflow.yml")
     monkeypatch.setattr(workflow, "default", lambda: changed)
     found = {name: command for name, command in commands() if name.endswith((" dismiss", " close"))}
     shown = {
         name: {parameter.name: parameter.help for parameter in command.get_params(typer.Context(command))}
         for name, command in found.items()
     }
-    assert "data_error, recalled, other." in shown["fangcuan cases dismiss"]["reason"]
-    assert shown["fangcuan cases close"]["outcome"] == "confirmed, paid, warned, no_action."
+    assert "data_error, recalled." in shown["fangcuan cases dismiss"]["reason"]
+    assert shown["fangcuan cases close"]["outcome"] == "paid, warned, penalised, no_action."

@@ -20,7 +20,7 @@ ESCALATED = """
   escalated: {label: {zh: 已上报, en: Escalated}, flags: [open]}
 
 transitions:
-  - command: escalate
+  - command: refer
     from: [new, triaging]
     to: escalated
     roles: [analyst]
@@ -84,10 +84,10 @@ def test_a_status_and_its_transition_are_two_entries_of_one_file(
 
     assert fangcuan("users", "add", "ling", "--name", "Ling")[0] == 0
     assert fangcuan("users", "grant", "ling", "analyst")[0] == 0
-    code, said = fangcuan("cases", "act", number, "escalate", "--as", "ling")
+    code, said = fangcuan("cases", "act", number, "refer", "--as", "ling")
     assert code == 1
     assert "a note is needed" in said
-    code, done = fangcuan("cases", "act", number, "escalate", "--as", "ling", "--note", "to head office", "--json")
+    code, done = fangcuan("cases", "act", number, "refer", "--as", "ling", "--note", "to head office", "--json")
     assert (code, done["status"]) == (0, "escalated")
     assert [item["number"] for item in fangcuan("cases", "list", "--status", "escalated", "--json")[1]["items"]] == [
         number

@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, select
 
+from fangcuan.cases.commands import change
 from fangcuan.cases.events import EventDraft
-from fangcuan.cases.executor import change
 from fangcuan.cases.grouping import Action, CaseKey, GroupingPolicy, KnownCase
 from fangcuan.cases.prepared import Prepared
 from fangcuan.cases.registry import chunks
@@ -19,20 +19,41 @@ from fangcuan.cases.workflow import Workflow
 from fangcuan.core.canonical import digest, plain
 from fangcuan.core.finding import SEVERITIES
 from fangcuan.store.casework import case_file, case_finding, case_link, case_machine, finding
+from fangcuan.store.decisions import decision
 
 Subject = tuple[str, str, str]
 
 
 def latest_cases(connection: Connection, workflow: Workflow, keys: Iterable[str]) -> dict[str, KnownCase]:
-    """The latest epoch of each key that has a case."""
+    """Where findings of each key that has a case go: its latest epoch, or the case that one was merged into."""
     found: dict[str, KnownCase] = {}
-    columns = (case_file.c.case_key, case_file.c.number, case_file.c.epoch, case_file.c.status, case_file.c.is_open)
     for part in chunks(sorted(keys)):
-        query = select(*columns, case_file.c.decision_cutoff).where(case_file.c.case_key.in_(part))
-        for row in connection.execute(query.order_by(case_file.c.case_key, case_file.c.epoch)):
-            wakes = workflow.has(row.status, "wakes")
-            found[row.case_key] = KnownCase(row.number, row.epoch, row.is_open, wakes, row.decision_cutoff)
+        rows = connection.execute(_latest().where(case_file.c.case_key.in_(part)))
+        for key, row in {row.case_key: row for row in rows}.items():
+            stands = _joined(connection, workflow, row)
+            wakes = workflow.has(stands.status, "wakes")
+            found[key] = KnownCase(stands.number, row.epoch, stands.is_open, wakes, stands.decision_cutoff)
     return found
+
+
+def _latest() -> Any:
+    """Cases with their epochs in order, so that of each key the last row is the latest."""
+    columns = (case_file.c.case_key, case_file.c.number, case_file.c.epoch, case_file.c.status, case_file.c.is_open)
+    query = select(*columns, case_file.c.decision_cutoff, case_file.c.merged_into)
+    return query.order_by(case_file.c.case_key, case_file.c.epoch)
+
+
+def _joined(connection: Connection, workflow: Workflow, row: Row[Any]) -> Row[Any]:
+    """The case that a merged one became part of: the latest epoch of its key, wherever that was merged into."""
+    seen: set[str] = set()
+    while workflow.has(row.status, "joined") and row.number not in seen:
+        seen.add(row.number)
+        key = select(case_file.c.case_key).where(case_file.c.number == row.merged_into).scalar_subquery()
+        following = connection.execute(_latest().where(case_file.c.case_key == key)).all()
+        if not following:
+            break
+        row = following[-1]
+    return row
 
 
 @dataclass
@@ -99,6 +120,12 @@ class Casebook:
             "priority": _severest(one.finding.severity for one in reported),
             "assignee": assignee,
             "regressed": False,
+            "outcome_class": None,
+            "merged_into": None,
+            "attention": None,
+            "snoozed_until": None,
+            "snooze_condition": None,
+            "snooze_evidence_root": None,
             "decision_cutoff": None,
             "decision_evidence_root": None,
             "version": 1,
@@ -109,7 +136,10 @@ class Casebook:
 
     def join(self, number: str, action: Action, reported: Sequence[Prepared], resolved: Mapping[str, str]) -> None:
         """Findings for a case there is: attached to an open one, waking a decided one, or silently beside its decision."""
-        self._touched.setdefault(number, _Touched(number, action))
+        touched = self._touched.setdefault(number, _Touched(number, action))
+        if action == "wake" and touched.action == "silent":
+            # Two keys of one case, one of them merged into it: what wakes it for one wakes it.
+            touched.action = action
         self._add(number, reported, resolved)
 
     def open_numbers(self, subjects: Iterable[Subject]) -> dict[Subject, list[str]]:
@@ -140,6 +170,7 @@ class Casebook:
         fresh = self._attach(touched)
         links = self._link(opened)
         roots = self._evidence_roots([one.number for one in touched])
+        proposed = self._proposed(list(rows))
         inserts, updates = [], []
         for one in touched:
             machine = self._machine(one, rows.get(one.number), len(fresh[one.number]), roots[one.number])
@@ -152,6 +183,8 @@ class Casebook:
                 if one.action == "wake":
                     self.events.append(self._wake(rows[one.number], one))
             self.events.append(self._findings_event(one, fresh[one.number], machine))
+            if one.number in rows:
+                self.events += self._stale(rows[one.number], proposed.get(one.number), machine["evidence_root"])
         if inserts:
             self.connection.execute(case_machine.insert(), inserts)
         if updates:
@@ -244,6 +277,21 @@ class Casebook:
             night=self.night,
             details=details,
         )
+
+    def _proposed(self, numbers: Sequence[str]) -> dict[str, Row[Any]]:
+        """Open proposals of cases that were there before this night."""
+        found: dict[str, Row[Any]] = {}
+        for part in chunks(numbers):
+            query = select(decision).where(decision.c.number.in_(part), decision.c.verdict.is_(None))
+            found.update((row.number, row) for row in self.connection.execute(query))
+        return found
+
+    def _stale(self, row: Row[Any], proposed: Row[Any] | None, root: str) -> list[EventDraft]:
+        """Said once: at the first evidence that comes after an open proposal was made."""
+        if proposed is None or root == proposed.evidence_root or row.evidence_root != proposed.evidence_root:
+            return []
+        data = {"proposal": proposed.proposal, "proposed_by": proposed.proposed_by, "evidence_root": root}
+        return [EventDraft("case.proposal_stale", self.actor, data, case=row.number, night=self.night)]
 
     def _findings_event(self, one: _Touched, fresh: set[str], machine: Mapping[str, Any]) -> EventDraft:
         reported = [

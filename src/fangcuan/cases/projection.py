@@ -35,6 +35,7 @@ from fangcuan.store.casework import (
     finding_occurrence,
     rule_version,
 )
+from fangcuan.store.decisions import case_attachment, decision, legal_hold
 from fangcuan.store.jsontext import canonical_text
 
 #: Differences that are told; a table that was emptied would otherwise tell one per row.
@@ -46,15 +47,23 @@ TABLES = (
     case_finding,
     case_link,
     case_comment,
+    case_attachment,
+    decision,
+    legal_hold,
     rule_version,
     checkpoint,
     filing_night,
     *projection_accounts.TABLES,
 )
 #: Tables whose key begins with the number of a case.
-_OF_CASES = frozenset(table.name for table in (case_file, case_machine, case_finding, case_link, case_comment))
+_OF_CASES = frozenset(
+    table.name
+    for table in (case_file, case_machine, case_finding, case_link, case_comment, case_attachment, decision, legal_hold)
+)
 #: Columns of which the events hold the sha256.
 _DIGESTED = frozenset({(rule_version.name, "text")}) | projection_accounts.DIGESTED
+#: Rows that a command writes beside a case: under this name its event holds the row as it is from then on.
+_BESIDE = {"decision": decision, "attachment": case_attachment, "legal_hold": legal_hold, "link": case_link}
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
 
 Key = tuple[Any, ...]
@@ -73,10 +82,20 @@ class Rebuilt:
         known = _KINDS.get(kind)
         if known is not None:
             known(self, body, data)
-        elif kind.startswith("case.") and "after" in data:
-            # Every command of the workflow, and the waking of a case, changes its row in the same way.
+        elif kind.startswith("case."):
+            self.command(body, data)
+
+    def command(self, body: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+        """Every command of the workflow, and the waking of a case: what it did to the row of the case, and rows beside it."""
+        if "after" in data:
             row = self.rows[case_file.name].setdefault((body["case"],), {"number": body["case"]})
             row.update(data["after"], version=data["version"])
+        for name, table in _BESIDE.items():
+            if name in data:
+                key = tuple(data[name][column.name] for column in table.primary_key.columns)
+                self.rows[table.name].setdefault(key, {}).update(data[name])
+        if "comment" in data:
+            self.commented(body, data)
 
     def opened(self, body: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         number = body["case"]
@@ -132,8 +151,6 @@ class Rebuilt:
 _KINDS: dict[str, Callable[[Rebuilt, Mapping[str, Any], Mapping[str, Any]], None]] = {
     "case.opened": Rebuilt.opened,
     "case.findings": Rebuilt.findings,
-    "case.comment": Rebuilt.commented,
-    "case.amend": Rebuilt.commented,
     "unit.proposed": Rebuilt.proposed,
     "unit.approved": Rebuilt.approved,
     "checkpoint.made": Rebuilt.checkpointed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -10,9 +11,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, or_, select
 
+from fangcuan.cases.attachments import attachments_of
 from fangcuan.cases.comments import list_comments
 from fangcuan.cases.evidence import EvidenceDamaged, EvidenceMissing, EvidenceStore
-from fangcuan.cases.executor import UnknownCase
+from fangcuan.cases.overlays import asleep, holds_of
+from fangcuan.cases.proposals import proposals_of
+from fangcuan.cases.refusals import UnknownCase
 from fangcuan.cases.urgency import most_urgent_first
 from fangcuan.core.canonical import plain
 from fangcuan.store.casework import (
@@ -26,6 +30,7 @@ from fangcuan.store.casework import (
     finding_occurrence,
 )
 from fangcuan.store.database import read
+from fangcuan.store.decisions import decision
 
 #: (explanation code, parameters, "zh" or "en") → a sentence.
 Render = Callable[[str, Mapping[str, Any], str], str]
@@ -34,7 +39,10 @@ LANGUAGES = ("zh", "en")
 
 @dataclass(frozen=True)
 class CaseFilter:
-    """All conditions that are given must hold. `limit` and `offset` page through the list."""
+    """All conditions that are given must hold. `limit` and `offset` page through the list.
+
+    `asleep_at` and `awake_at` are moments at which a snooze lies over the case or none does; `proposed`: somebody has to decide.
+    """
 
     status: str | None = None
     is_open: bool | None = None
@@ -45,6 +53,9 @@ class CaseFilter:
     regressed: bool | None = None
     storm: bool | None = None
     assignee: str | None = None
+    asleep_at: dt.datetime | None = None
+    awake_at: dt.datetime | None = None
+    proposed: bool | None = None
     limit: int | None = None
     offset: int = 0
 
@@ -64,6 +75,14 @@ def list_cases(engine: Engine, filters: CaseFilter | None = None) -> list[dict[s
             .where(finding.c.unit_id == wanted.unit_id)
         )
         query = query.where(case_file.c.number.in_(of_unit))
+    if wanted.asleep_at is not None:
+        query = query.where(asleep(wanted.asleep_at))
+    if wanted.awake_at is not None:
+        query = query.where(~asleep(wanted.awake_at))
+    if wanted.proposed is not None:
+        open_ones = select(decision.c.number).where(decision.c.verdict.is_(None))
+        among = case_file.c.number.in_(open_ones)
+        query = query.where(among if wanted.proposed else ~among)
     query = query.order_by(*most_urgent_first())
     with read(engine) as connection:
         rows = connection.execute(query.limit(wanted.limit).offset(wanted.offset or None)).all()
@@ -90,6 +109,9 @@ def show_case(
         seen = _occurrences(connection, number)
         links = _links(connection, number)
         comments = list_comments(connection, number)
+        proposals = proposals_of(connection, number)
+        attachments = attachments_of(connection, number)
+        holds = holds_of(connection, number)
         timeline = _timeline(connection, number, with_times)
     members = sorted(members, key=lambda member: (member.support, -member.score, member.finding_id))
     findings = [_finding(member, seen[member.finding_id], evidence_store, render) for member in members]
@@ -107,6 +129,9 @@ def show_case(
         "findings_detail": findings,
         "links": links,
         "comments": comments,
+        "proposals": proposals,
+        "attachments": attachments,
+        "legal_holds": holds,
         "timeline": timeline,
     }
 
@@ -128,11 +153,15 @@ def _summary(row: Row[Any]) -> dict[str, Any]:
         "status": row.status,
         "is_open": row.is_open,
         "outcome": row.outcome,
+        "outcome_class": row.outcome_class,
+        "merged_into": row.merged_into,
         "wording": row.wording,
         "allowed_action": row.allowed_action,
         "priority": row.priority,
         "severity": row.severity,
         "assignee": row.assignee,
+        "attention": row.attention,
+        "snooze": _snooze(row),
         "regressed": row.regressed,
         "storm": row.storm,
         "findings": row.findings,
@@ -143,6 +172,13 @@ def _summary(row: Row[Any]) -> dict[str, Any]:
         "evidence_root": row.evidence_root,
         "version": row.version,
     }
+
+
+def _snooze(row: Row[Any]) -> dict[str, Any] | None:
+    """What was set; whether it still lies over the case is a matter of when one looks."""
+    if row.snoozed_until is None:
+        return None
+    return {"until": plain(row.snoozed_until), "condition": row.snooze_condition}
 
 
 def _finding(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -11,8 +10,21 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-Flag = Literal["initial", "open", "decided", "wakes"]
-Guard = Literal["reason", "outcome", "note"]
+Flag = Literal["initial", "open", "decided", "wakes", "joined"]
+Guard = Literal[
+    "reason",
+    "outcome",
+    "class",
+    "note",
+    "low_impact",
+    "review",
+    "target",
+    "checklist",
+    "sufficiency",
+    "corroboration",
+    "appeal_window",
+    "not_held",
+]
 
 
 class WorkflowError(Exception):
@@ -50,17 +62,49 @@ class Administration(_Strict):
     own: bool = False
 
 
-class Transition(_Strict):
+class Guarded(_Strict):
+    """What a step demands. The lists say what may be stated; `days`, `severities` and `review_share` belong to guards."""
+
+    guards: tuple[Guard, ...] = ()
+    reasons: tuple[str, ...] = ()
+    outcomes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    severities: tuple[Literal["low", "medium", "high"], ...] = ()
+    review_share: float = Field(default=0, ge=0, le=1)
+    days: int = Field(default=0, ge=0)
+
+    def listed(self, guard: str) -> tuple[str, ...]:
+        """What may be stated where this guard asks for one of a list; empty for other guards."""
+        return {"reason": self.reasons, "outcome": self.outcomes, "class": self.classes}.get(guard, ())
+
+
+class Transition(Guarded):
     """`from_` are the statuses it may start in. `wake` marks the one that filing uses to bring a decided case back."""
 
     command: str
     from_: tuple[str, ...] = Field(alias="from", min_length=1)
     to: str
     roles: tuple[str, ...] = Field(min_length=1)
-    guards: tuple[Guard, ...] = ()
-    reasons: tuple[str, ...] = ()
-    outcomes: tuple[str, ...] = ()
     wake: bool = False
+
+
+class Proposal(Guarded):
+    """A step that one person proposes and another one decides. `pending`: where the case waits; `to`: where it leads."""
+
+    kind: str
+    from_: tuple[str, ...] = Field(alias="from", min_length=1)
+    pending: str | None = None
+    to: str | None = None
+    roles: tuple[str, ...] = Field(min_length=1)
+    approvers: tuple[str, ...] = Field(min_length=1)
+
+
+class Verdict(Guarded):
+    """What becomes of an open proposal; `own`: its proposer says so, otherwise one of its approvers."""
+
+    command: str
+    verdict: Literal["approved", "returned", "rejected", "withdrawn"]
+    own: bool = False
 
 
 class Work(_Strict):
@@ -73,12 +117,27 @@ class Work(_Strict):
     assignee: Literal["self", "given", "nobody"]
 
 
+class Overlay(Guarded):
+    """A command that lays something over the status, or lifts it; `while_` None: in every status."""
+
+    command: str
+    while_: Flag | None = Field(default=None, alias="while")
+    roles: tuple[str, ...] = Field(min_length=1)
+    lays: Literal["attention", "snooze", "hold"] | None = None
+    lifts: Literal["attention", "snooze", "hold"] | None = None
+
+
 class Remark(_Strict):
     """A command that writes beside a case and changes nothing of it."""
 
     command: str
     roles: tuple[str, ...] = Field(min_length=1)
-    amends: bool = False
+    writes: Literal["comment", "amendment", "attachment", "link"]
+
+
+#: The command that opens a proposal; its `kind` says which.
+PROPOSE = "propose"
+Order = Transition | Proposal | Verdict | Work | Overlay | Remark
 
 
 class Workflow(_Strict):
@@ -86,9 +145,14 @@ class Workflow(_Strict):
     roles: dict[str, Role] = Field(min_length=1)
     administration: tuple[Administration, ...] = ()
     work: tuple[Work, ...] = ()
+    overlays: tuple[Overlay, ...] = ()
     remarks: tuple[Remark, ...] = ()
     statuses: dict[str, Status] = Field(min_length=1)
     transitions: tuple[Transition, ...] = Field(min_length=1)
+    proposals: tuple[Proposal, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    checklists: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    corroborated: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
     def has(self, status: str, flag: Flag) -> bool:
         return flag in self.statuses[status].flags
@@ -102,6 +166,7 @@ class Workflow(_Strict):
         return next(transition for transition in self.transitions if transition.wake)
 
     def commands(self) -> tuple[str, ...]:
+        """Commands that change a status by themselves."""
         return tuple(dict.fromkeys(transition.command for transition in self.transitions))
 
     def answers(self, command: str) -> tuple[str, ...]:
@@ -116,20 +181,36 @@ class Workflow(_Strict):
                 return each
         raise KeyError(command)
 
-    def working(self, command: str, status: str) -> Work | None:
-        """The command on who holds a case, or None where it is not offered in this status."""
-        offered = (each for each in self.work if each.command == command and self.has(status, each.while_))
-        return next(offered, None)
+    def proposal(self, kind: str) -> Proposal:
+        """The kind of proposal of this name. Raises KeyError for one that the file does not have."""
+        for each in self.proposals:
+            if each.kind == kind:
+                return each
+        raise KeyError(kind)
 
-    def remark(self, command: str) -> Remark | None:
-        """The command that writes beside a case, in whatever status, or None."""
-        return next((each for each in self.remarks if each.command == command), None)
+    def orders(self, status: str, *, proposed: bool) -> list[Order]:
+        """Everything a person can do with a case in a status; `proposed`: whether a proposal about it is open."""
+        waiting = any(each.pending == status for each in self.proposals)
+        found: list[Order] = [each for each in self.transitions if status in each.from_ and not each.wake]
+        if not proposed and not waiting:
+            found += [each for each in self.proposals if status in each.from_]
+        if proposed:
+            found += self.verdicts
+        found += [each for each in self.work if self.has(status, each.while_)]
+        found += [each for each in self.overlays if each.while_ is None or self.has(status, each.while_)]
+        return [*found, *self.remarks]
 
-    def offered(self, status: str) -> list[str]:
-        """Commands that a person can give in a status, sorted."""
-        moving = {each.command for each in self.transitions if status in each.from_ and not each.wake}
-        working = {each.command for each in self.work if self.has(status, each.while_)}
-        return sorted(moving | working | {each.command for each in self.remarks})
+    def find(self, command: str, status: str, *, kind: str | None = None, proposed: bool = False) -> Order | None:
+        """What a command means in a status, or None where it is not offered there; `kind` is that of a proposal."""
+        for order in self.orders(status, proposed=proposed):
+            if command_of(order) == command and (not isinstance(order, Proposal) or order.kind == kind):
+                return order
+        return None
+
+    def offered(self, status: str, *, proposed: bool = False) -> list[str]:
+        """Commands that a person can give in a status, sorted; proposals with their kind."""
+        orders = self.orders(status, proposed=proposed)
+        return sorted({command_of(each) + (f" {each.kind}" if isinstance(each, Proposal) else "") for each in orders})
 
     def transition(self, command: str, status: str) -> Transition | None:
         """The transition that `command` means in `status`, or None where it is not offered there."""
@@ -137,6 +218,10 @@ class Workflow(_Strict):
             if transition.command == command and status in transition.from_:
                 return transition
         return None
+
+
+def command_of(order: Order) -> str:
+    return PROPOSE if isinstance(order, Proposal) else order.command
 
 
 def load(path: Path) -> Workflow:
@@ -152,6 +237,8 @@ def default() -> Workflow:
 
 
 def parse(text: str, name: str) -> Workflow:
+    from fangcuan.cases.workflow_checks import contradictions
+
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
@@ -166,7 +253,7 @@ def parse(text: str, name: str) -> Workflow:
         except ValidationError as error:
             problems = [(_line(lines, e["loc"]), f"{_where(e['loc'])}: {e['msg']}") for e in error.errors()]
         else:
-            problems = [(_line(lines, where), message) for where, message in _contradictions(workflow)]
+            problems = [(_line(lines, where), message) for where, message in contradictions(workflow)]
     if problems:
         raise WorkflowError("\n".join(f"{name}:{line}: {message}" for line, message in sorted(problems)))
     return workflow
@@ -187,74 +274,6 @@ def _plain(node: yaml.Node, at: tuple[Any, ...], lines: dict[Any, int], problems
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, (*at, index), lines, problems) for index, item in enumerate(node.value)]
     return yaml.SafeLoader("").construct_object(node)
-
-
-def _contradictions(workflow: Workflow) -> list[tuple[tuple[Any, ...], str]]:
-    """What each value alone cannot show: names that do not exist, flags that exclude each other, ambiguous commands."""
-    found: list[tuple[tuple[Any, ...], str]] = []
-    flags = Counter(flag for status in workflow.statuses.values() for flag in status.flags)
-    if flags["initial"] != 1:
-        found.append((("statuses",), f"{flags['initial']} statuses are flagged initial; expected exactly one"))
-    for name, status in workflow.statuses.items():
-        where = ("statuses", name)
-        if "initial" in status.flags and "open" not in status.flags:
-            found.append((where, f"{name} is initial and not open; a case opens in it, so flag it open"))
-        if status.flags >= {"open", "wakes"} or status.flags >= {"open", "decided"}:
-            found.append((where, f"{name} is open and decided or wakes; expected either"))
-        if "wakes" in status.flags and "decided" not in status.flags:
-            found.append((where, f"{name} wakes and is not decided; only a decision has a cut-off to wake after"))
-    for index, each in enumerate(workflow.administration):
-        found += _unknown_roles(workflow, ("administration", index), each.roles)
-    moving = set(workflow.commands())
-    for index, one in enumerate(workflow.work):
-        found += _unknown_roles(workflow, ("work", index), (*one.roles, *one.own))
-    for index, remark in enumerate(workflow.remarks):
-        found += _unknown_roles(workflow, ("remarks", index), remark.roles)
-    beside = {"work": [one.command for one in workflow.work], "remarks": [one.command for one in workflow.remarks]}
-    for kind, commands in beside.items():
-        for index, command in enumerate(commands):
-            if command in moving:
-                found.append(((kind, index), f"{command} stands elsewhere as well; expected once"))
-            moving.add(command)
-    seen: dict[tuple[str, str], int] = {}
-    for index, transition in enumerate(workflow.transitions):
-        at = ("transitions", index)
-        for key, names in (("from", transition.from_), ("to", (transition.to,))):
-            for name in names:
-                if name not in workflow.statuses:
-                    found.append(((*at, key), f"unknown status {name!r}; known: {', '.join(workflow.statuses)}"))
-        found += _unknown_roles(workflow, at, transition.roles)
-        for guard, listed in (("reason", transition.reasons), ("outcome", transition.outcomes)):
-            if (guard in transition.guards) != bool(listed):
-                found.append((at, f"{transition.command}: guard {guard!r} and its list {guard}s go together"))
-        for status_name in transition.from_:
-            if (transition.command, status_name) in seen:
-                found.append((at, f"{transition.command} from {status_name} stands twice; expected once"))
-            seen[(transition.command, status_name)] = index
-    found += _wake_problems(workflow)
-    return found
-
-
-def _unknown_roles(
-    workflow: Workflow, at: tuple[Any, ...], roles: tuple[str, ...]
-) -> list[tuple[tuple[Any, ...], str]]:
-    known = ", ".join(workflow.roles)
-    return [((*at, "roles"), f"unknown role {role!r}; known: {known}") for role in roles if role not in workflow.roles]
-
-
-def _wake_problems(workflow: Workflow) -> list[tuple[tuple[Any, ...], str]]:
-    wakes = [(index, t) for index, t in enumerate(workflow.transitions) if t.wake]
-    if len(wakes) != 1:
-        return [(("transitions",), f"{len(wakes)} transitions are marked wake; expected exactly one")]
-    index, wake = wakes[0]
-    found: list[tuple[tuple[Any, ...], str]] = []
-    waking = {name for name, status in workflow.statuses.items() if "wakes" in status.flags}
-    if waking != set(wake.from_):
-        message = f"wake starts in {sorted(wake.from_)}; expected {sorted(waking)}, the statuses flagged wakes"
-        found.append((("transitions", index, "from"), message))
-    if wake.to in workflow.statuses and not workflow.has(wake.to, "open"):
-        found.append((("transitions", index, "to"), f"wake leads to {wake.to}, which is not open"))
-    return found
 
 
 def _line(lines: dict[tuple[Any, ...], int], where: tuple[Any, ...]) -> int:

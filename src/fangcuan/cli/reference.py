@@ -140,6 +140,38 @@ def roles_page() -> str:
                 for each in rules.transitions
             ),
         ),
+        "## Proposals",
+        "`fangcuan cases propose CASE KIND` is one person's, the verdict (`approve`, `return`, `reject`) another one's; the proposer "
+        "may `withdraw`.\n",
+        _table(
+            ("kind", "from", "waits in", "approved", *rules.roles),
+            (
+                (
+                    f"`{each.kind}`",
+                    ", ".join(each.from_),
+                    each.pending or "where it is",
+                    each.to or "where it is",
+                    *(_hands(role, each.roles, each.approvers) for role in rules.roles),
+                )
+                for each in rules.proposals
+            ),
+        ),
+        "## Over a status",
+        "These change no status either.\n",
+        _table(
+            ("command", "", "in statuses", *rules.roles),
+            (
+                (
+                    f"`{one.command}`",
+                    f"lays {one.lays}" if one.lays else f"lifts {one.lifts}",
+                    "all"
+                    if one.while_ is None
+                    else ", ".join(name for name in rules.statuses if rules.has(name, one.while_)),
+                    *("✓" if role in one.roles else "" for role in rules.roles),
+                )
+                for one in rules.overlays
+            ),
+        ),
         "## Who holds a case",
         "These change no status. *own*: for cases one holds oneself.\n",
         _table(
@@ -173,6 +205,10 @@ def roles_page() -> str:
         ),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _hands(role: str, proposers: tuple[str, ...], approvers: tuple[str, ...]) -> str:
+    return " and ".join(word for word, roles in (("proposes", proposers), ("decides", approvers)) if role in roles)
 
 
 def relations_page() -> str:

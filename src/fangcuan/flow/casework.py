@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from fangcuan.cases.executor import Command, claim_next, execute
+from fangcuan.cases.refusals import GuardFailed
 from fangcuan.flow.accounts import acting
 from fangcuan.flow.installation import Installation
 
@@ -24,6 +27,9 @@ def act(
 
     `role` narrows him to one of his roles. Raises CommandRefused; then nothing has changed.
     """
+    given = {name: value for name, value in (params or {}).items() if value is not None}
+    if "until" in given:
+        given["until"] = _moment(installation, str(given["until"]))
     result = execute(
         installation.engine,
         Command(
@@ -31,10 +37,42 @@ def act(
             case=number,
             actor=acting(installation, actor, role=role),
             key=key or uuid4().hex,
-            params={name: value for name, value in (params or {}).items() if value is not None},
+            params=given,
         ),
     )
     return {"number": result.case, "status": result.status, "version": result.version, "seq": result.seq}
+
+
+def attach_file(
+    installation: Installation,
+    number: str,
+    file: Path,
+    *,
+    actor: str | None = None,
+    role: str | None = None,
+    params: dict[str, Any],
+    key: str | None = None,
+) -> dict[str, Any]:
+    """Put a file into the evidence store and beside a case. Raises CommandRefused, also for a file that cannot be read.
+
+    The file is stored first: a case never names what is not there. Refused, it stays in the store and belongs to no case.
+    """
+    try:
+        with file.open("rb") as opened:
+            sha256 = installation.evidence.put(iter(lambda: opened.read(1 << 20), b""))
+    except OSError as error:
+        raise GuardFailed(f"attach: {file} cannot be read: {error.strerror or error}") from error
+    given = {**params, "name": params.get("name") or file.name, "sha256": sha256}
+    return {**act(installation, "attach", number, actor=actor, role=role, params=given, key=key), "sha256": sha256}
+
+
+def _moment(installation: Installation, text: str) -> str:
+    """A day is its beginning in the brand's time zone; what is none is left for the command to refuse."""
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        return text
+    return (moment if moment.tzinfo else moment.replace(tzinfo=installation.settings.zone)).isoformat()
 
 
 def next_case(

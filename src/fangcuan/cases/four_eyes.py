@@ -1,0 +1,31 @@
+"""Whoever decides is somebody else than whoever proposed: the one place that compares the two."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy import Connection
+
+from fangcuan.cases.access import Actor, persons
+from fangcuan.cases.refusals import NotAuthorised
+
+
+def persons_behind(connection: Connection, actor: Actor) -> tuple[str, ...]:
+    """Everybody who may be behind an actor, the person of his own account first."""
+    own = persons(connection, Actor(actor.name))
+    return (*sorted(own), *sorted(persons(connection, actor) - own))
+
+
+def refuse_own(
+    connection: Connection, actor: Actor, command: str, proposed_persons: Collection[str]
+) -> tuple[str, ...]:
+    """The persons behind whoever decides. Raises NotAuthorised where one of them may have made the proposal.
+
+    Accounts of one person, his tokens, the services he answers for, and his terminal under another name all count as him.
+    """
+    deciding = persons_behind(connection, actor)
+    if same := sorted(set(deciding) & set(proposed_persons)):
+        raise NotAuthorised(
+            f"{command}: {actor.name} may be {', '.join(same)}, who proposed it; somebody else has to decide"
+        )
+    return deciding
