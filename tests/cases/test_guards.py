@@ -49,6 +49,8 @@ def filled(engine: Engine, folder: Path) -> Engine:
     employ(engine, analyst)
     execute(engine, Command("triage", "FC-2026-000001", analyst, "k"))
     execute(engine, Command("comment", "FC-2026-000001", analyst, "c", params={"text": "seen"}))
+    photo = {"kind": "site_photo", "name": "shelf", "sha256": "a" * 64}
+    execute(engine, Command("attach", "FC-2026-000001", analyst, "a", params=photo))
     for table in guards.APPEND_ONLY:
         with write(engine) as connection:
             there = connection.execute(select(METADATA.tables[table])).first()

@@ -141,8 +141,8 @@ def roles_page() -> str:
             ),
         ),
         "## Proposals",
-        "`fangcuan cases propose CASE KIND` is one person's, the verdict (`approve`, `return`, `reject`) another one's; the proposer "
-        "may `withdraw`.\n",
+        "`fangcuan cases propose CASE KIND` is one person's, the verdict (`approve`, `return`, `reject`) another one's; "
+        "the proposer may `withdraw`.\n",
         _table(
             ("kind", "from", "waits in", "approved", *rules.roles),
             (
