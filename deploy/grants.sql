@@ -13,6 +13,8 @@ revoke update on case_finding from fangcuan_app;
 revoke update on case_link from fangcuan_app;
 revoke update on case_comment from fangcuan_app;
 revoke update on case_attachment from fangcuan_app;
+revoke update on label from fangcuan_app;
+revoke update on suppression_hit from fangcuan_app;
 revoke update on command_log from fangcuan_app;
 revoke update on checkpoint from fangcuan_app;
 revoke update on checkpoint_anchor from fangcuan_app;

@@ -13,7 +13,7 @@ from casework_samples import BUSY_SETTINGS, FIRST, busy_night, employ, file_nigh
 from sqlalchemy import Boolean, CheckConstraint, Date, Engine, Float, Integer, Table, text
 from tampering import tamper
 
-from fangcuan.cases import approvals, grants, people, tokens, workflow
+from fangcuan.cases import approvals, grants, people, suppressions, tokens, workflow
 from fangcuan.cases.audit import ExitCode, verify
 from fangcuan.cases.executor import Actor, Command, execute
 from fangcuan.cases.projection import TABLES
@@ -49,8 +49,14 @@ def worked(engine: Engine, folder: Path) -> Engine:
     ):
         execute(engine, Command(command, number, ACTOR, str(key), params=params))
     decide_on_cases(engine)
+    suppress(engine)
     # The same night once more with one finding more, then a later night.
-    file_night(engine, folder, [make_finding("P1"), make_finding("P2"), price, make_finding("P3")], run_id="again")
+    file_night(
+        engine,
+        folder,
+        [make_finding("P1"), make_finding("P2"), price, make_finding("P3"), make_finding("P9")],
+        run_id="again",
+    )
     file_night(engine, folder, [make_finding("P1", month=4)], FIRST + dt.timedelta(days=31))
     for name in ("a", "b"):
         approvals.propose(engine, unit_id=name, unit_digest=name * 64, text=name, status="active", proposed_by="user:a")
@@ -78,6 +84,22 @@ def decide_on_cases(engine: Engine) -> None:
     orders.give(engine, "approve", "FC-2026-000001", orders.OTHER)
     orders.give(engine, "close", "FC-2026-000001", orders.ALL, outcome="settled")
     orders.give(engine, "propose", "FC-2026-000001", orders.ALL, kind="reopen", note="he appeals")
+
+
+def suppress(engine: Engine) -> None:
+    """One suppression that hides, one that was ended."""
+    for number in (1, 2):
+        suppressions.propose_suppression(
+            engine,
+            orders.ALL,
+            {"family": "diversion", "subject_id": "P9"},
+            reason="known",
+            note="known",
+            starts_on=FIRST,
+            ends_on=FIRST + dt.timedelta(days=9),
+        )
+        suppressions.approve_suppression(engine, orders.OTHER, number)
+    suppressions.end_suppression(engine, orders.ALL, 2)
 
 
 def work_on_accounts(engine: Engine) -> None:

@@ -14,6 +14,7 @@ from fangcuan.cases.attachments import write_beside
 from fangcuan.cases.commands import Command, CommandResult, Done, Step, change
 from fangcuan.cases.events import append, lock_head
 from fangcuan.cases.holding import hold
+from fangcuan.cases.labels import label_findings
 from fangcuan.cases.overlays import lay
 from fangcuan.cases.proposals import decide, open_proposal, propose
 from fangcuan.cases.refusals import (
@@ -121,7 +122,9 @@ def _apply(
     if command.version is not None and command.version != case.version:
         raise Conflict(f"{command.case} is at version {case.version}, not {command.version}; load it again")
     details = {"role": role, **({"via": via} if (via := actor.via()) else {})}
-    done = _do(Step(connection, rules, command, case, area, moment, details), order, proposed)
+    step = Step(connection, rules, command, case, area, moment, details)
+    done = _do(step, order, proposed)
+    done = label_findings(step, done)
     failpoints.hit("command.case_updated")
     (seq,) = append(connection, [done.draft], recorded_at=moment)
     result = CommandResult(command.case, done.status, done.version, seq)

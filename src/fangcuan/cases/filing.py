@@ -40,12 +40,14 @@ from fangcuan.cases.prepared import (
     waiting_row,
     with_artefacts,
 )
+from fangcuan.cases.suppressions import in_force, suppressing
 from fangcuan.cases.workflow import Workflow
 from fangcuan.core import failpoints
 from fangcuan.core.canonical import digest
 from fangcuan.core.finding import Finding
 from fangcuan.store.casework import filing_night, filing_unit_night
 from fangcuan.store.database import read, write
+from fangcuan.store.labels import suppression_hit
 
 ACTOR = "service:filing"
 #: Nights a unit's circuit breaker looks back.
@@ -142,6 +144,7 @@ class _Filing:
 
     def run(self, reported: list[Prepared], earlier: FilingSummary | None) -> FilingSummary:
         self._ensure_night(earlier)
+        reported, hidden = self._suppress(reported)
         groups = self._groups([one for one in reported if one.opens])
         storms, limits = self._storms(groups)
         storm_groups = self._storm_groups(storms, limits, groups, reported)
@@ -177,8 +180,23 @@ class _Filing:
         )
         self._count_units(groups, storms)
         total = self._add_up(earlier, delta)
-        append(self.connection, [*book.events, self._night_event(everything, delta)], recorded_at=self.now)
+        night = self._night_event(everything, delta, hidden)
+        append(self.connection, [*book.events, night], recorded_at=self.now)
         return total
+
+    def _suppress(self, reported: list[Prepared]) -> tuple[list[Prepared], list[dict[str, Any]]]:
+        """Findings that a suppression hides open and wake nothing, nor join what is open; what was hidden is written down."""
+        rules = in_force(self.connection, self.night)
+        left, hidden = [], []
+        for one in reported:
+            fits = suppressing(rules, one.finding, one.reported_id) if rules and one.opens else None
+            if fits is not None:
+                number, sampled = fits
+                hidden.append({"reported_id": one.reported_id, "suppression_id": number, "sampled": sampled})
+            left.append(replace(one, opens=False) if fits is not None and not fits[1] else one)
+        if hidden:
+            self.connection.execute(suppression_hit.insert(), [{"night": self.night, **row} for row in hidden])
+        return left, hidden
 
     def _groups(self, opening: Sequence[Prepared]) -> list[_Group]:
         members: dict[str, list[Prepared]] = defaultdict(list)
@@ -299,12 +317,16 @@ class _Filing:
         self.connection.execute(filing_night.update().where(filing_night.c.night == self.night).values(total))
         return FilingSummary(**total)
 
-    def _night_event(self, everything: Sequence[Prepared], delta: FilingSummary) -> EventDraft:
+    def _night_event(
+        self, everything: Sequence[Prepared], delta: FilingSummary, hidden: Sequence[Mapping[str, Any]]
+    ) -> EventDraft:
         reported = [[o.reported_id, o.record["evidence_root"], o.evidence_sha256] for o in everything]
         data: dict[str, Any] = {"run_id": self.run_id, "counts": asdict(delta)}
         data |= {"findings": len(reported), "digest": digest(reported)}
         # All occurrences of the night so far, so that the last filing of a night speaks for the earlier ones as well.
         data["occurrences"] = night_digest(self.connection, self.night)
+        if hidden:
+            data["suppressed"] = list(hidden)
         return EventDraft("night.filed", ACTOR, data, night=self.night)
 
 

@@ -37,6 +37,7 @@ from fangcuan.store.casework import (
 )
 from fangcuan.store.decisions import case_attachment, decision, legal_hold
 from fangcuan.store.jsontext import canonical_text
+from fangcuan.store.labels import label, suppression, suppression_hit
 
 #: Differences that are told; a table that was emptied would otherwise tell one per row.
 MOST = 100
@@ -53,12 +54,25 @@ TABLES = (
     rule_version,
     checkpoint,
     filing_night,
+    label,
+    suppression,
+    suppression_hit,
     *projection_accounts.TABLES,
 )
 #: Tables whose key begins with the number of a case.
 _OF_CASES = frozenset(
     table.name
-    for table in (case_file, case_machine, case_finding, case_link, case_comment, case_attachment, decision, legal_hold)
+    for table in (
+        case_file,
+        case_machine,
+        case_finding,
+        case_link,
+        case_comment,
+        case_attachment,
+        decision,
+        legal_hold,
+        label,
+    )
 )
 #: Columns of which the events hold the sha256.
 _DIGESTED = frozenset({(rule_version.name, "text")}) | projection_accounts.DIGESTED
@@ -96,6 +110,8 @@ class Rebuilt:
                 self.rows[table.name].setdefault(key, {}).update(data[name])
         if "comment" in data:
             self.commented(body, data)
+        for row in data.get("labels", ()):
+            self.rows[label.name][(row["number"], row["case_version"], row["finding_id"])] = dict(row)
 
     def opened(self, body: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         number = body["case"]
@@ -142,10 +158,16 @@ class Rebuilt:
     def night(self, body: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         night = body["night"]
         self.filed[night].append(data)
+        for row in data.get("suppressed", ()):
+            self.rows[suppression_hit.name][(night, row["reported_id"])] = {"night": night, **row}
         total = self.rows[filing_night.name].setdefault((night,), {"night": night})
         for name, count in data["counts"].items():
             if name != "night":
                 total[name] = total.get(name, 0) + count
+
+    def suppressed(self, body: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+        row = data["suppression"]
+        self.rows[suppression.name].setdefault((row["suppression_id"],), {}).update(row)
 
 
 _KINDS: dict[str, Callable[[Rebuilt, Mapping[str, Any], Mapping[str, Any]], None]] = {
@@ -154,6 +176,9 @@ _KINDS: dict[str, Callable[[Rebuilt, Mapping[str, Any], Mapping[str, Any]], None
     "unit.proposed": Rebuilt.proposed,
     "unit.approved": Rebuilt.approved,
     "checkpoint.made": Rebuilt.checkpointed,
+    "suppression.proposed": Rebuilt.suppressed,
+    "suppression.approved": Rebuilt.suppressed,
+    "suppression.ended": Rebuilt.suppressed,
     "night.filed": Rebuilt.night,
     **projection_accounts.KINDS,
 }

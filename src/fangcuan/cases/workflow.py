@@ -135,6 +135,13 @@ class Remark(_Strict):
     writes: Literal["comment", "amendment", "attachment", "link"]
 
 
+class Labelling(_Strict):
+    """`right`, `wrong` or `unclear`, and where a mistake goes to be mended."""
+
+    label: Literal["right", "wrong", "unclear"]
+    route: str | None
+
+
 #: The command that opens a proposal; its `kind` says which.
 PROPOSE = "propose"
 Order = Transition | Proposal | Verdict | Work | Overlay | Remark
@@ -144,6 +151,7 @@ class Workflow(_Strict):
     version: Literal[1]
     roles: dict[str, Role] = Field(min_length=1)
     administration: tuple[Administration, ...] = ()
+    exceptions: tuple[Administration, ...] = ()
     work: tuple[Work, ...] = ()
     overlays: tuple[Overlay, ...] = ()
     remarks: tuple[Remark, ...] = ()
@@ -153,6 +161,8 @@ class Workflow(_Strict):
     verdicts: tuple[Verdict, ...] = ()
     checklists: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     corroborated: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    labels: dict[Literal["right", "wrong"], tuple[str, ...]] = Field(default_factory=dict)
+    routes: dict[str, str] = Field(default_factory=dict)
 
     def has(self, status: str, flag: Flag) -> bool:
         return flag in self.statuses[status].flags
@@ -175,8 +185,8 @@ class Workflow(_Strict):
         return tuple(dict.fromkeys(answer for each in mine for answer in (*each.reasons, *each.outcomes)))
 
     def administrative(self, command: str) -> Administration:
-        """The command on accounts of this name. Raises KeyError for one that the file does not have."""
-        for each in self.administration:
+        """The command on accounts, or on the casebook as a whole. Raises KeyError for one that the file does not have."""
+        for each in (*self.administration, *self.exceptions):
             if each.command == command:
                 return each
         raise KeyError(command)
@@ -187,6 +197,14 @@ class Workflow(_Strict):
             if each.kind == kind:
                 return each
         raise KeyError(kind)
+
+    def label_of(self, outcome: str | None) -> Labelling:
+        """What an outcome or reason says about findings; `unclear` where the file does not say."""
+        route = self.routes.get(str(outcome))
+        for name, outcomes in self.labels.items():
+            if outcome in outcomes:
+                return Labelling(label=name, route=route)
+        return Labelling(label="unclear", route=route)
 
     def orders(self, status: str, *, proposed: bool) -> list[Order]:
         """Everything a person can do with a case in a status; `proposed`: whether a proposal about it is open."""

@@ -21,6 +21,7 @@ def contradictions(workflow: Workflow) -> Found:
         *_wake_problems(workflow),
         *_proposals(workflow),
         *_families(workflow),
+        *_labels(workflow),
     ]
 
 
@@ -47,6 +48,8 @@ def _beside(workflow: Workflow) -> Found:
     found: Found = []
     for index, each in enumerate(workflow.administration):
         found += _unknown_roles(workflow, ("administration", index), each.roles)
+    for index, each in enumerate(workflow.exceptions):
+        found += _unknown_roles(workflow, ("exceptions", index), each.roles)
     for index, work in enumerate(workflow.work):
         found += _unknown_roles(workflow, ("work", index), (*work.roles, *work.own))
     for index, remark in enumerate(workflow.remarks):
@@ -118,6 +121,22 @@ def _families(workflow: Workflow) -> Found:
             if family not in FAMILIES:
                 message = f"unknown family {family!r}; known: {', '.join(FAMILIES)}"
                 found.append(((section, family), message))
+    return found
+
+
+def _labels(workflow: Workflow) -> Found:
+    """Every outcome that is labelled can be stated, and says one thing."""
+    steps: tuple[Guarded, ...] = (*workflow.transitions, *workflow.proposals)
+    stated = {word for step in steps for word in (*step.outcomes, *step.reasons)}
+    found: Found = []
+    counted = Counter(outcome for outcomes in workflow.labels.values() for outcome in outcomes)
+    for name, outcomes in (*workflow.labels.items(), ("routes", tuple(workflow.routes))):
+        at = ("routes",) if name == "routes" else ("labels", name)
+        unknown = sorted(set(outcomes) - stated)
+        if unknown:
+            found.append((at, f"{', '.join(unknown)}: no step has this outcome or reason"))
+    if twice := sorted(outcome for outcome, count in counted.items() if count > 1):
+        found.append((("labels",), f"{', '.join(twice)}: labelled twice; expected once"))
     return found
 
 

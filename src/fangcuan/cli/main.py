@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fangcuan.cli import audit, cases, content, data, models, nights, users
+from fangcuan.cli import audit, cases, content, data, learning, models, nights, users
 
 app = typer.Typer(
     name="fangcuan",
@@ -19,6 +19,7 @@ data.add(app)
 content.add(app)
 models.add(app)
 cases.add(app)
+learning.add(app)
 audit.add(app)
 users.add(app)
 

@@ -194,6 +194,14 @@ def roles_page() -> str:
                 for one in rules.remarks
             ),
         ),
+        "## Commands on the casebook as a whole",
+        _table(
+            ("command", *rules.roles),
+            (
+                (f"`{one.command}`", *("✓" if role in one.roles else "" for role in rules.roles))
+                for one in rules.exceptions
+            ),
+        ),
         "## Commands on accounts",
         "*own*: everybody for his own account.\n",
         _table(
