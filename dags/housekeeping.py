@@ -3,6 +3,9 @@
 Verifies the history, signs a checkpoint of it and brings it to the places of the settings, scrubs the evidence store (every
 stored file is read and its hash compared), and removes orphans and spill files. The four are independent: one that fails
 hides none of the others, and the run ends as failed. Without a signing key no checkpoint is made, and the task says so.
+
+Notifications that wait are sent once the history was verified, so that a failure is told at once. A message that could not be
+brought to anybody for good fails the task.
 """
 
 from __future__ import annotations
@@ -54,9 +57,20 @@ def housekeeping():
 
     @task(pool=Pool.CASEBOOK, doc_md="Removes lake files without a row, spill files and what retention lets go.")
     def tidy() -> dict:
-        return flow.housekeeping()
+        return flow.tidy()
 
-    verify_audit()
+    @task(
+        pool=Pool.CASEBOOK,
+        trigger_rule="all_done",
+        doc_md="Sends the notifications that wait; one that was given up fails the task and its channel is named.",
+    )
+    def send_notifications() -> dict:
+        result = flow.send_notifications()
+        if result["given_up"]:
+            raise AirflowFailException(f"{result['given_up']} given up: " + "; ".join(result["problems"]))
+        return result
+
+    verify_audit() >> send_notifications()
     checkpoint()
     scrub_evidence()
     tidy()

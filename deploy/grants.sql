@@ -19,6 +19,7 @@ revoke update on command_log from fangcuan_app;
 revoke update on checkpoint from fangcuan_app;
 revoke update on checkpoint_anchor from fangcuan_app;
 revoke update on access_log from fangcuan_app;
+revoke update on outbox_attempt from fangcuan_app;
 revoke update on receipt from fangcuan_app;
 revoke update on master_calendar from fangcuan_app;
 revoke update on master_contracts from fangcuan_app;

@@ -45,6 +45,8 @@ class Settings:
     audit_tsa_roots: str = ""
     audit_smtp: str = ""
     audit_mail_from: str = ""
+    #: Address of the workbench, for links in notifications.
+    base_url: str = ""
     config_path: Path | None = None
 
     def __post_init__(self) -> None:

@@ -12,6 +12,8 @@ from sqlalchemy import Engine, insert, make_url, select, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DatabaseError
 
+from fangcuan.cases.channels import choose_channels
+from fangcuan.cases.events import EventDraft, append
 from fangcuan.cases.executor import Actor, Command, execute
 from fangcuan.store import guards
 from fangcuan.store.database import open_engine, read, write
@@ -37,7 +39,7 @@ def filler(table: str) -> dict[str, Any]:
         name = type(column.type).__name__
         kind = {"UtcDateTime": dt.datetime, "DecimalText": int, "CanonicalJson": str}.get(name)
         row[column.name] = values[kind or column.type.python_type]
-    return row | ({"state": "loaded"} if table == "receipt" else {})
+    return row | {"receipt": {"state": "loaded"}, "outbox_attempt": {"result": "sent"}}.get(table, {})
 
 
 @pytest.fixture
@@ -51,6 +53,10 @@ def filled(engine: Engine, folder: Path) -> Engine:
     execute(engine, Command("comment", "FC-2026-000001", analyst, "c", params={"text": "seen"}))
     photo = {"kind": "site_photo", "name": "shelf", "sha256": "a" * 64}
     execute(engine, Command("attach", "FC-2026-000001", analyst, "a", params=photo))
+    execute(engine, Command("claim", "FC-2026-000001", analyst, "h"))
+    choose_channels(engine, analyst, "x", ["mail"])
+    with write(engine) as connection:
+        append(connection, [EventDraft("case.due", "service:y", case="FC-2026-000001")])
     for table in guards.APPEND_ONLY:
         with write(engine) as connection:
             there = connection.execute(select(METADATA.tables[table])).first()

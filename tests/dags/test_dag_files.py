@@ -29,7 +29,7 @@ TASKS = {
     ],
     "price_watch": ["announce", "list_sources", "night_ahead", "pull"],
     "train_models": ["detectors", "train"],
-    "housekeeping": ["checkpoint", "scrub_evidence", "tidy", "verify_audit"],
+    "housekeeping": ["checkpoint", "scrub_evidence", "send_notifications", "tidy", "verify_audit"],
 }
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from fangcuan.cases import outbox
+from fangcuan.cases.outbox import Written
 from fangcuan.core.canonical import utc_text
 from fangcuan.store.casework import event, event_head
 from fangcuan.store.jsontext import canonical_text
@@ -73,7 +75,10 @@ def lock_head(connection: Connection) -> Head:
 
 
 def append(connection: Connection, drafts: Sequence[EventDraft], *, recorded_at: dt.datetime | None = None) -> range:
-    """Append events in the order given; the sequence numbers they got. Runs in the caller's write transaction."""
+    """Append events in the order given; the sequence numbers they got. Runs in the caller's write transaction.
+
+    Whoever is to be told of one gets a row in the outbox, in the same transaction.
+    """
     head = lock_head(connection)
     moment = recorded_at or dt.datetime.now(dt.UTC)
     rows = []
@@ -87,4 +92,6 @@ def append(connection: Connection, drafts: Sequence[EventDraft], *, recorded_at:
     if rows:
         connection.execute(event.insert(), rows)
         connection.execute(event_head.update().values(seq=seq, hash=tail))
+        numbered = enumerate(drafts, head.seq + 1)
+        outbox.announce(connection, [Written(n, d.kind, d.actor, d.case, d.data) for n, d in numbered], moment)
     return range(head.seq + 1, seq + 1)

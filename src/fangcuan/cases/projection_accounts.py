@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fangcuan.store.accounts import access_token, account, role_grant
+from fangcuan.store.outbox import notification_choice
 
 if TYPE_CHECKING:
     from fangcuan.cases.projection import Rebuilt
 
-TABLES = (account, role_grant, access_token)
+TABLES = (account, role_grant, access_token, notification_choice)
 #: Compared by the sha256 of what is stored: the events hold no more.
 DIGESTED = frozenset({(account.name, "password_hash")})
 
@@ -57,6 +58,11 @@ def token_revoked(rebuilt: Rebuilt, body: Body, data: Body) -> None:
     row |= {"revoked_by": body["actor"], "revoked_at": body["recorded_at"]}
 
 
+def channels_chosen(rebuilt: Rebuilt, body: Body, data: Body) -> None:
+    row = {**data["choice"], "chosen_by": body["actor"], "chosen_at": body["recorded_at"]}
+    rebuilt.rows[notification_choice.name][(row["user_id"],)] = row
+
+
 KINDS: dict[str, Callable[[Rebuilt, Body, Body], None]] = {
     "user.added": added,
     "user.linked": linked,
@@ -66,4 +72,5 @@ KINDS: dict[str, Callable[[Rebuilt, Body, Body], None]] = {
     "role.revoked": revoked,
     "token.issued": issued,
     "token.revoked": token_revoked,
+    "user.channels_chosen": channels_chosen,
 }

@@ -35,6 +35,9 @@ def verify(
     chain_only: Annotated[
         bool, typer.Option("--chain-only", help="Do not rebuild the tables from the events.")
     ] = False,
+    notify: Annotated[
+        bool, typer.Option("--notify", help="Where it fails, tell administrators and auditors; for cron.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Recompute the event chain, compare it with every checkpoint, rebuild the cases from it, and name what differs.
@@ -43,11 +46,14 @@ def verify(
     events, 5 cannot verify.
     """
     from fangcuan.flow.audit import verify_installation
+    from fangcuan.flow.notifying import alarm_of, given_up
 
-    found = verify_installation(installation(home), files=checkpoint or (), trusted=key or (), projected=not chain_only)
+    place = installation(home)
+    found = verify_installation(place, files=checkpoint or (), trusted=key or (), projected=not chain_only)
     code = int(found.exit_code)
+    told_of = {"told": alarm_of(place, found)} if notify else {}
     if as_json:
-        print_json(found.as_record())
+        print_json({**found.as_record(), **told_of})
         raise typer.Exit(code)
     out.print(f"{'ok' if code == 0 else 'NOT OK'}  {found.events:,} events; {found.message}", markup=False)
     for problem in found.problems[:SHOWN]:
@@ -55,6 +61,12 @@ def verify(
         out.print(f"     {problem.text('zh')}", markup=False)
     if len(found.problems) > SHOWN:
         out.print(f"  … {len(found.problems) - SHOWN} more; --json shows them")
+    if told_of.get("told"):
+        out.print(f"  {told_of['told']}", markup=False)
+    if notify and (lost := given_up(place)):
+        out.print(
+            f"  {lost} notifications of the last days reached nobody; see `fangcuan notify list --state given_up`"
+        )
     raise typer.Exit(code)
 
 

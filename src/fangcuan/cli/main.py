@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fangcuan.cli import audit, cases, content, data, learning, models, nights, users
+from fangcuan.cli import audit, cases, content, data, learning, models, nights, notify, users
 
 app = typer.Typer(
     name="fangcuan",
@@ -22,6 +22,7 @@ cases.add(app)
 learning.add(app)
 audit.add(app)
 users.add(app)
+notify.add(app)
 
 
 def main() -> None:

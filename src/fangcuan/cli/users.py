@@ -1,4 +1,4 @@
-"""users add|list|link|disable|password|grant|revoke|token|tokens|revoke-token."""
+"""users add|list|link|disable|password|grant|revoke|notify|token|tokens|revoke-token."""
 
 from __future__ import annotations
 
@@ -194,6 +194,28 @@ def revoke(
     place = installation(home)
     numbers = revoke_role(place.engine, acting(place, actor), user, role=role, grant=number)
     _done(as_json, f"{user}: revoked grant {', '.join(map(str, numbers))}", user=user, grants=numbers)
+
+
+@app.command("notify")
+@told
+def notify(
+    user: str,
+    channels: Annotated[
+        list[str] | None, typer.Argument(metavar="CHANNEL", help="Names of channels; none: nothing is sent any more.")
+    ] = None,
+    language: Annotated[str, typer.Option(help="zh or en.")] = "zh",
+    actor: Acting = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which channels reach a person; the address of a channel is the secret notify_<name>."""
+    from fangcuan.cases.channels import choose_channels
+    from fangcuan.flow.accounts import acting
+
+    place = installation(home)
+    names = choose_channels(place.engine, acting(place, actor), user, channels or [], language=language)
+    said = f"reached by {', '.join(names)}, in {language}" if names else "told of nothing"
+    _done(as_json, f"{user}: {said}", user=user, channels=names, language=language)
 
 
 @app.command("token")

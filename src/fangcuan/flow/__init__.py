@@ -108,10 +108,23 @@ def train(detector_id: str, night: str | None = None) -> dict[str, Any]:
 
 
 def audit_verify() -> dict[str, Any]:
-    """Verify history, checkpoints and tables: {"exit_code", "message", "events", "first_bad_seq", "problems", …}."""
-    from fangcuan.flow.audit import verify_installation
+    """Verify history, checkpoints and tables: {"exit_code", "message", "events", "first_bad_seq", "problems", …}.
 
-    return verify_installation(_installation()).as_record()
+    Where it fails administrators and auditors are told; `told` says how that went.
+    """
+    from fangcuan.flow.audit import verify_installation
+    from fangcuan.flow.notifying import alarm_of
+
+    place = _installation()
+    found = verify_installation(place)
+    return {**found.as_record(), "told": alarm_of(place, found)}
+
+
+def send_notifications() -> dict[str, Any]:
+    """Send what the outbox holds: {"sent", "failed", "given_up", "left", "problems"}."""
+    from fangcuan.flow.notifying import send_due
+
+    return send_due(_installation())
 
 
 def audit_checkpoint() -> dict[str, Any]:
@@ -135,8 +148,10 @@ def scrub_evidence() -> dict[str, Any]:
     return {"problems": [str(problem) for problem in problems]}
 
 
-def housekeeping() -> dict[str, Any]:
-    """Remove leftovers of killed runs that are a day old."""
-    from fangcuan.flow.housekeeping import tidy
+def tidy() -> dict[str, Any]:
+    """Remove leftovers of killed runs that are a day old; `notifications_given_up` of the last days reached nobody."""
+    from fangcuan.flow.housekeeping import tidy as tidy_one
+    from fangcuan.flow.notifying import given_up
 
-    return tidy(_installation())
+    place = _installation()
+    return {**tidy_one(place), "notifications_given_up": given_up(place)}

@@ -28,6 +28,7 @@ APPEND_ONLY = (
     "checkpoint",
     "checkpoint_anchor",
     "access_log",
+    "outbox_attempt",
     "receipt",
     *sorted(table.name for table in MASTER_TABLES.values()),
 )
@@ -47,6 +48,7 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "checkpoint": ("size",),
     "checkpoint_anchor": ("size", "place"),
     "access_log": ("entry",),
+    "outbox_attempt": ("entry", "attempt"),
     "receipt": ("receipt_id",),
     **{table.name: ("row_digest",) for table in MASTER_TABLES.values()},
 }
