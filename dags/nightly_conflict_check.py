@@ -1,6 +1,6 @@
 """### Judge one night
 
-Facts, then units, each mapped over its ids; then decide, then file.
+Facts, then units, each mapped over its ids; then decide, then file, then capture what has to be seen before it is gone.
 
 * **Starts** when the night's sources have landed, at the latest at the cut-off. Both fire: the second run finds the night
   judged and skips everything.
@@ -104,6 +104,13 @@ def nightly_conflict_check():
         return flow.file(night_run)
 
     @task(
+        pool=Pool.SOURCES,
+        doc_md="Captures listing pages behind the price cases as evidence; off unless `capture_most` is set.",
+    )
+    def capture_pages(night_run: str) -> dict:
+        return flow.capture_findings(night_run)
+
+    @task(
         trigger_rule="one_failed",
         retries=0,
         doc_md="Marks the run as failed when a step or a unit failed for good. What could be filed has been filed.",
@@ -121,7 +128,7 @@ def nightly_conflict_check():
     decided = decide()
     checked >> to_run
     facts >> units
-    [checked, facts, units] >> decided >> file_cases(night_run)
+    [checked, facts, units] >> decided >> file_cases(night_run) >> capture_pages(night_run)
     [checked, facts, units] >> report_failures()
 
 

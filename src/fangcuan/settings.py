@@ -29,6 +29,10 @@ class Settings:
     database_url: str = ""
     lake: Path = field(default=Path("lake"))
     evidence: Path = field(default=Path("evidence"))
+    #: A bucket, `s3://…`, in place of that folder; with the retention that its object lock is to give.
+    evidence_url: str = ""
+    evidence_lock: str = ""
+    evidence_lock_days: int = 0
     timezone: str = "Asia/Shanghai"
     currency: str = "CNY"
     default_vat_rate: str = "0.13"
@@ -47,6 +51,12 @@ class Settings:
     audit_mail_from: str = ""
     #: Address of the workbench, for links in notifications.
     base_url: str = ""
+    #: Hosts that captures may ask although they are not public.
+    capture_allow: tuple[str, ...] = ()
+    #: Listing pages of price cases captured in a night; 0 captures none.
+    capture_most: int = 0
+    capture_most_per_host: int = 5
+    capture_delay: int = 10
     config_path: Path | None = None
 
     def __post_init__(self) -> None:
@@ -58,6 +68,14 @@ class Settings:
             raise SettingsError(f"threads: {self.threads} must be 1 or more")
         if self.max_cases < 0:
             raise SettingsError(f"max_cases: {self.max_cases} must be 0 (as each rule says) or more")
+        if min(self.capture_most, self.capture_most_per_host, self.capture_delay) < 0:
+            raise SettingsError("capture_most, capture_most_per_host and capture_delay must be 0 or more")
+        if self.evidence_url and not self.evidence_url.startswith("s3://"):
+            raise SettingsError("evidence_url: expected s3://bucket/prefix; a folder is named by `evidence`")
+        if self.evidence_lock not in {"", "governance", "compliance"}:
+            raise SettingsError(f"evidence_lock: {self.evidence_lock!r} is not governance or compliance")
+        if bool(self.evidence_lock) != (self.evidence_lock_days > 0) or (self.evidence_lock and not self.evidence_url):
+            raise SettingsError("evidence_lock and evidence_lock_days (1 or more) go together, and with evidence_url")
 
     @property
     def zone(self) -> zoneinfo.ZoneInfo:
@@ -131,12 +149,13 @@ def _typed(values: dict[str, Any], path: Path | None) -> Settings:
     for name in ("lake", "evidence", "audit_key"):
         if name in typed:
             typed[name] = Path(str(typed[name]))
-    for name in ("sources", "audit_places"):
+    for name in ("sources", "audit_places", "capture_allow"):
         if isinstance(listed := typed.get(name), str):
             typed[name] = tuple(part.strip() for part in listed.split(",") if part.strip())
         elif listed is not None:
             typed[name] = tuple(str(part) for part in listed)
-    for name in ("threads", "max_cases"):
+    whole = ("capture_most", "capture_most_per_host", "capture_delay", "evidence_lock_days")
+    for name in ("threads", "max_cases", *whole):
         try:
             typed[name] = int(typed[name]) if name in typed else getattr(Settings, name)
         except ValueError as error:

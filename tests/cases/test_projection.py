@@ -13,7 +13,7 @@ from casework_samples import BUSY_SETTINGS, FIRST, busy_night, employ, file_nigh
 from sqlalchemy import Boolean, CheckConstraint, Date, Engine, Float, Integer, Table, text
 from tampering import tamper
 
-from fangcuan.cases import approvals, grants, people, suppressions, tokens, workflow
+from fangcuan.cases import approvals, channels, grants, people, suppressions, tokens, workflow
 from fangcuan.cases.audit import ExitCode, verify
 from fangcuan.cases.executor import Actor, Command, execute
 from fangcuan.cases.projection import TABLES
@@ -114,6 +114,8 @@ def work_on_accounts(engine: Engine) -> None:
     people.disable_user(engine, boss, "gone")
     people.link_users(engine, boss, "second", same_person_as="ling")
     people.set_password(engine, ling, "ling", "a long enough password")
+    channels.choose_channels(engine, boss, "ling", ["mail"])
+    channels.choose_channels(engine, ling, "ling", ["mail", "team"], language="en")
     token = tokens.issue_token(engine, ling, "ling", label="x", expires_at=later, roles=["analyst"])
     tokens.issue_token(engine, boss, "robot", label="y", expires_at=later)
     tokens.revoke_token(engine, ling, token.split("_")[1])

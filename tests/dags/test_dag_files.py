@@ -17,6 +17,7 @@ DAGS = Path(__file__).parents[2] / "dags"
 TASKS = {
     "pull_sources": ["announce", "list_events", "list_masters", "night_due", "pull_events", "pull_masters"],
     "nightly_conflict_check": [
+        "capture_pages",
         "check_lake",
         "decide",
         "detect_fact",

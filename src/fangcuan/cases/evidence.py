@@ -11,8 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 20
 #: How the file begins that content is written to before it has its name.
 _INCOMING = ".incoming-"
@@ -38,6 +39,24 @@ class Problem:
     message: str
 
 
+class EvidenceBackend(Protocol):
+    """What an evidence store does, wherever it keeps its content; EvidenceStore says how each behaves."""
+
+    def put(self, data: bytes | Iterable[bytes]) -> str: ...
+
+    def put_many(self, contents: Sequence[bytes]) -> list[str]: ...
+
+    def get(self, digest: str) -> bytes: ...
+
+    def __contains__(self, digest: str) -> bool: ...
+
+    def digests(self) -> Iterator[str]: ...
+
+    def scrub(self, expected: Iterable[str] = ()) -> list[Problem]: ...
+
+    def leftovers(self, before: float) -> list[Path]: ...
+
+
 class EvidenceStore:
     """A local folder, `aa/<sha256>`. Safe for several processes at once: equal content is written once."""
 
@@ -46,7 +65,7 @@ class EvidenceStore:
 
     def path(self, digest: str) -> Path:
         """Where the content with this digest lies. Raises ValueError for anything but 64 lower-case hex digits."""
-        if not _DIGEST.fullmatch(digest):
+        if not DIGEST.fullmatch(digest):
             raise ValueError(f"not a sha256 digest: {digest!r}")
         return self.folder / digest[:2] / digest
 
@@ -100,7 +119,7 @@ class EvidenceStore:
     def digests(self) -> Iterator[str]:
         """Digests of all that is stored, sorted."""
         for folder in sorted(self.folder.glob("[0-9a-f][0-9a-f]")):
-            yield from sorted(path.name for path in folder.iterdir() if _DIGEST.fullmatch(path.name))
+            yield from sorted(path.name for path in folder.iterdir() if DIGEST.fullmatch(path.name))
 
     def scrub(self, expected: Iterable[str] = ()) -> list[Problem]:
         """Re-read everything: `altered`, `writable`, `misplaced` files, and those of `expected` that are `missing`."""
@@ -109,7 +128,7 @@ class EvidenceStore:
         for folder in sorted(self.folder.glob("[0-9a-f][0-9a-f]")):
             for path in sorted(folder.iterdir()):
                 where = f"{folder.name}/{path.name}"
-                if not _DIGEST.fullmatch(path.name) or path.name[:2] != folder.name or not path.is_file():
+                if not DIGEST.fullmatch(path.name) or path.name[:2] != folder.name or not path.is_file():
                     problems.append(Problem("", where, "misplaced", f"{where} is not named by a digest"))
                     continue
                 found.add(path.name)

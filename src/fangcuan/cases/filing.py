@@ -17,7 +17,7 @@ from fangcuan.cases import casebook, registry
 from fangcuan.cases import workflow as workflows
 from fangcuan.cases.digests import night_digest
 from fangcuan.cases.events import EventDraft, append, lock_head
-from fangcuan.cases.evidence import EvidenceStore
+from fangcuan.cases.evidence import EvidenceBackend
 from fangcuan.cases.grouping import (
     Candidate,
     CaseKey,
@@ -75,7 +75,7 @@ class FilingSummary:
 
 def file_findings(
     engine: Engine,
-    evidence_store: EvidenceStore,
+    evidence_store: EvidenceBackend,
     *,
     run_id: str,
     night: dt.date,
@@ -134,7 +134,7 @@ class _Group:
 @dataclass
 class _Filing:
     connection: Connection
-    evidence_store: EvidenceStore
+    evidence_store: EvidenceBackend
     workflow: Workflow
     policy: GroupingPolicy
     unit_settings: Mapping[str, UnitFiling]

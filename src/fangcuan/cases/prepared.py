@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fangcuan.cases.evidence import EvidenceStore
+from fangcuan.cases.evidence import EvidenceBackend
 from fangcuan.cases.grouping import Candidate, CaseKey, GroupingPolicy, case_key
 from fangcuan.core.finding import Finding
 from fangcuan.store.jsontext import canonical_text
@@ -57,7 +57,7 @@ def prepare(findings: Sequence[Finding], support: Sequence[Finding], policy: Gro
     return [chosen[reported_id] for reported_id in sorted(chosen)]
 
 
-def with_artefacts(prepared: Iterable[Prepared], evidence: Evidence, store: EvidenceStore) -> list[Prepared]:
+def with_artefacts(prepared: Iterable[Prepared], evidence: Evidence, store: EvidenceBackend) -> list[Prepared]:
     """Snapshot the evidence of each finding into the store: `{"version", "finding", "snapshot"}` as canonical JSON."""
     pending = list(prepared)
     done: list[Prepared] = []

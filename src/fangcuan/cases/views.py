@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, Row, or_, select
 
 from fangcuan.cases.attachments import attachments_of
 from fangcuan.cases.comments import list_comments
-from fangcuan.cases.evidence import EvidenceDamaged, EvidenceMissing, EvidenceStore
+from fangcuan.cases.evidence import EvidenceBackend, EvidenceDamaged, EvidenceMissing
 from fangcuan.cases.overlays import asleep, holds_of
 from fangcuan.cases.proposals import proposals_of
 from fangcuan.cases.refusals import UnknownCase
@@ -90,7 +90,7 @@ def list_cases(engine: Engine, filters: CaseFilter | None = None) -> list[dict[s
 
 
 def show_case(
-    engine: Engine, evidence_store: EvidenceStore, number: str, render: Render, *, with_times: bool = False
+    engine: Engine, evidence_store: EvidenceBackend, number: str, render: Render, *, with_times: bool = False
 ) -> dict[str, Any]:
     """Everything known about one case. Raises UnknownCase.
 
@@ -182,7 +182,7 @@ def _snooze(row: Row[Any]) -> dict[str, Any] | None:
 
 
 def _finding(
-    row: Row[Any], occurrences: Sequence[Mapping[str, Any]], store: EvidenceStore, render: Render
+    row: Row[Any], occurrences: Sequence[Mapping[str, Any]], store: EvidenceBackend, render: Render
 ) -> dict[str, Any]:
     params = row.explanation_params
     sentences = {language: render(row.explanation_code, params, language) for language in LANGUAGES}
@@ -214,7 +214,7 @@ def _finding(
     }
 
 
-def _snapshot(store: EvidenceStore, sha256: str) -> dict[str, Any]:
+def _snapshot(store: EvidenceBackend, sha256: str) -> dict[str, Any]:
     try:
         snapshot: dict[str, Any] = json.loads(store.get(sha256))["snapshot"]
     except (EvidenceMissing, EvidenceDamaged) as error:

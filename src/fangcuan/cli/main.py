@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fangcuan.cli import audit, cases, content, data, learning, models, nights, notify, users
+from fangcuan.cli import audit, capture, cases, content, data, learning, models, nights, notify, users
 
 app = typer.Typer(
     name="fangcuan",
@@ -23,6 +23,7 @@ learning.add(app)
 audit.add(app)
 users.add(app)
 notify.add(app)
+capture.add(app)
 
 
 def main() -> None:

@@ -41,11 +41,13 @@ def told(command: Command) -> Command:
         from sqlalchemy.exc import OperationalError
 
         from fangcuan.cases.checkpoints import CheckpointRefused
+        from fangcuan.cases.evidence_s3 import EvidenceUnreachable
         from fangcuan.cases.executor import CommandRefused
         from fangcuan.cases.keys import KeyRefused
         from fangcuan.cases.notes import NoteError
         from fangcuan.cases.proofs import NotProvable
         from fangcuan.content.problem import ContentError
+        from fangcuan.flow.capture_wire import CaptureFailed, CaptureRefused
         from fangcuan.flow.export import ExportError
         from fangcuan.flow.installation import NotInitialised
         from fangcuan.flow.night import NightFailed
@@ -59,8 +61,11 @@ def told(command: Command) -> Command:
             NightFailed,
             NothingThere,
             ExportError,
+            CaptureFailed,
+            CaptureRefused,
             CheckpointRefused,
             CommandRefused,
+            EvidenceUnreachable,
             KeyRefused,
             NotProvable,
             NoteError,

@@ -90,6 +90,13 @@ def file(run_id: str) -> dict[str, Any]:
     return file_run(_installation(), run_id)
 
 
+def capture_findings(run_id: str) -> dict[str, Any]:
+    """Capture listing pages behind the price cases of a run, where the settings ask for it; see `flow.capturing`."""
+    from fangcuan.flow.capturing import capture_findings as capture
+
+    return capture(_installation(), run_id)
+
+
 def detectors() -> list[str]:
     """Ids of the detectors that learn."""
     from fangcuan.flow.training import detector_ids

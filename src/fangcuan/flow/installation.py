@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from fangcuan import settings as settings_module
-from fangcuan.cases.evidence import EvidenceStore
+from fangcuan.cases.evidence import EvidenceBackend, EvidenceStore
 from fangcuan.ingest.stage import RawStore
 from fangcuan.settings import CONFIG_NAME, Settings
 from fangcuan.store.database import open_engine
@@ -33,8 +33,14 @@ class Installation:
         return open_engine(self.settings.casebook_url)
 
     @cached_property
-    def evidence(self) -> EvidenceStore:
-        return EvidenceStore(self.settings.evidence_path)
+    def evidence(self) -> EvidenceBackend:
+        settings = self.settings
+        if not settings.evidence_url:
+            return EvidenceStore(settings.evidence_path)
+        from fangcuan.cases.evidence_s3 import BucketEvidence, Retention
+
+        retention = Retention(settings.evidence_lock, settings.evidence_lock_days) if settings.evidence_lock else None
+        return BucketEvidence(settings.evidence_url, retention)
 
     @cached_property
     def raw(self) -> RawStore:

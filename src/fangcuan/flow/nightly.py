@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fangcuan.flow import pulling
+from fangcuan.flow.capturing import capture_findings
 from fangcuan.flow.filing import file_run
 from fangcuan.flow.installation import Installation
 from fangcuan.flow.night import NightDetection, check_lake, lake_engine, load_run, open_night
@@ -50,7 +51,11 @@ def judge_night(
                 progress(f"{night} {unit_id}: {result['state']}, {result['rows']} rows, {result['seconds']} s")
         finally:
             detection.close()
-    return file_run(installation, run.run_id)
+    summary = file_run(installation, run.run_id)
+    if installation.settings.capture_most:
+        captures = capture_findings(installation, run.run_id)
+        progress(f"{night} captures: {captures['captured']} pages, {len(captures['problems'])} not to be had")
+    return summary
 
 
 def judge_nights(
