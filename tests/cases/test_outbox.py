@@ -24,6 +24,7 @@ from fangcuan.cases.executor import Command, execute
 from fangcuan.cases.grants import grant_role
 from fangcuan.cases.notices import NoticeError, write_out
 from fangcuan.cases.refusals import GuardFailed, NotAuthorised, UnknownUser
+from fangcuan.content.problem import ContentError
 from fangcuan.store.casework import event, finding
 from fangcuan.store.database import read, write
 from fangcuan.store.outbox import outbox as outbox_table
@@ -245,12 +246,12 @@ def test_a_base_url_is_a_plain_address(base: str) -> None:
 
 
 WRONG_NOTICES = {
-    "subject of the case": ("to: [assignee]", 'title: {zh: "{subject}", en: "x"}', "{subject} is not known"),
+    "subject of the case": ("to: [assignee]", 'title: {zh: "{subject}", en: "x"}', "subject. is not known"),
     "attribute": ("to: [assignee]", 'title: {zh: "{number.__class__}", en: "x"}', "is not known"),
     "line break": ("to: [assignee]", 'title: {zh: "a\\nBcc: b", en: "x"}', "one line"),
     "recipient": ("to: [everybody]", "title: {zh: a, en: b}", "expected assignee"),
     "role": ("to: [role.king]", "title: {zh: a, en: b}", "expected assignee"),
-    "language": ("to: [assignee]", "title: {zh: a}", "Field required"),
+    "language": ("to: [assignee]", "title: {zh: a}", "is missing"),
 }
 
 
@@ -258,7 +259,7 @@ WRONG_NOTICES = {
 def test_a_wrong_notice_is_refused_when_it_is_loaded(case: str) -> None:
     to, title, message = WRONG_NOTICES[case]
     text = f"version: 1\nnotices:\n  n:\n    event: case.x\n    {to}\n    {title}\n    text: {{zh: c, en: d}}\n"
-    with pytest.raises(NoticeError, match=message):
+    with pytest.raises(ContentError, match=rf"n\.yml:\d+: .*{message}"):
         notices.parse(text, "n.yml")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from fangcuan.cases.attachments import attachments_of
 from fangcuan.cases.audit import verify
 from fangcuan.flow.approve import approve_shipped
 from fangcuan.flow.capturing import KIND, capture_findings
@@ -126,6 +127,33 @@ def test_each_page_is_an_event_of_its_case_and_asked_for_once(judged: Any, serve
     more = capture_findings(reopen(capture_most=9, capture_delay=0), run_id)
     assert (more["captured"], more["known"], more["left"]) == (1, 2, 0)
     assert sorted(server.paths()) == [f"/item/{dealer}" for dealer in DEALERS]
+
+
+def test_the_command_attaches_a_capture_in_the_name_of_whoever_may(judged: Any, server: Server) -> None:
+    from typer.testing import CliRunner
+
+    from fangcuan.cases.views import CaseFilter, list_cases
+    from fangcuan.cli.main import app
+    from fangcuan.flow.accounts import demo_accounts
+
+    reopen, _ = judged
+    place = reopen()
+    demo_accounts(place)
+    number = list_cases(place.engine, CaseFilter())[0]["number"]
+
+    def ask(user: str) -> Any:
+        page = f"http://127.0.0.1:{server.port}/item/D1"
+        more = ["--case", number, "--as", user, "--home", str(place.settings.home), "--json"]
+        return CliRunner().invoke(app, ["capture", page, *more])
+
+    done = ask("ling")
+    assert done.exit_code == 0, done.output
+    sha256 = json.loads(done.stdout)["sha256"]
+    with read(place.engine) as connection:
+        (row,) = attachments_of(connection, number)
+    assert (row["kind"], row["sha256"], row["attached_by"]) == ("capture", sha256, "user:ling")
+    assert ask("qian").exit_code == 1
+    assert verify(place.engine).exit_code == 0
 
 
 def test_a_host_has_its_own_bound_and_a_page_that_fails_stops_nothing(judged: Any, server: Server) -> None:

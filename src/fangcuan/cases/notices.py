@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from fangcuan.cases import workflow
+from fangcuan.content.yaml_lines import ContentError, explain, loads
 
 Language = Literal["zh", "en"]
 LANGUAGES: tuple[str, ...] = ("zh", "en")
@@ -24,7 +25,7 @@ _BASE = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~/-]*)?")
 
 
 class NoticeError(Exception):
-    """notifications.yml, or what is to be written by it, is wrong; the message says what was expected."""
+    """A notice cannot be written out like this; the message says what was expected."""
 
 
 class _Strict(BaseModel):
@@ -96,14 +97,12 @@ def default() -> Notices:
 
 
 def parse(text: str, name: str) -> Notices:
-    """Notices from YAML text. Raises NoticeError, one line per problem."""
+    """Notices from YAML text. Raises ContentError with every problem and its line."""
+    data, lines = loads(text, Path(name))
     try:
-        return Notices.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise NoticeError(f"{name}: {error}; expected YAML") from error
+        return Notices.model_validate(data)
     except ValidationError as error:
-        lines = [f"{name}: {'.'.join(map(str, one['loc'])) or 'file'}: {one['msg']}" for one in error.errors()]
-        raise NoticeError("\n".join(lines)) from error
+        raise ContentError(explain(error, Path(name), lines, Notices)) from error
 
 
 def write_out(name: str, language: str, number: str | None, base_url: str, notices: Notices | None = None) -> Message:

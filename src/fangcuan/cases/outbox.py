@@ -55,7 +55,15 @@ def announce(connection: Connection, events: Sequence[Written], moment: dt.datet
         case = connection.execute(select(case_file).where(case_file.c.number == event.case)).one_or_none()
         to = _recipients(connection, known.notices[name], event, case, sorted(reached), moment)
         chosen = [reached[user_id] for user_id in to]
-        _queue(connection, f"event/{event.seq}/{name}", name, chosen, moment, seq=event.seq, number=event.case)
+        _queue(
+            connection,
+            f"event/{event.seq}/{name}",
+            name,
+            chosen,
+            moment,
+            seq=event.seq,
+            number=case.number if case else None,
+        )
 
 
 def alarm(engine: Engine, name: str, occasion: str, *, now: dt.datetime | None = None) -> int:

@@ -22,6 +22,7 @@ from warcio.recordloader import ArcWarcRecord
 from warcio.warcwriter import WARCWriter
 
 from fangcuan.cases.events import EventDraft, append, lock_head
+from fangcuan.cases.evidence_s3 import EvidenceUnreachable
 from fangcuan.core.canonical import canonical_json, utc_text
 from fangcuan.core.finding import SEVERITIES
 from fangcuan.flow.capture_render import Rendered, render
@@ -34,6 +35,7 @@ from fangcuan.flow.capture_wire import (
     checked_url,
     exchange,
 )
+from fangcuan.flow.casework import act
 from fangcuan.flow.installation import Installation
 from fangcuan.flow.night import evidence_of, findings_of, load_run
 from fangcuan.store.casework import body_field, case_file, case_finding, event
@@ -93,6 +95,15 @@ def capture_into(
     )
 
 
+def attach_capture(
+    installation: Installation, capture: Capture, number: str, *, actor: str | None = None, role: str | None = None
+) -> dict[str, Any]:
+    """Attach a capture to a case, in the name of whoever acts. Raises CommandRefused; the capture stays in the store then."""
+    host = _host(capture.final_url)
+    params = {"kind": "capture", "name": f"{host} {utc_text(capture.at)}", "sha256": capture.sha256}
+    return act(installation, "attach", number, actor=actor, role=role, params=params)
+
+
 def capture_findings(
     installation: Installation, run_id: str, *, limits: Limits | None = None, wait: Any = time.sleep
 ) -> dict[str, Any]:
@@ -124,7 +135,7 @@ def capture_findings(
             wait(max(0.0, last_asked[host] + settings.capture_delay - time.monotonic()))
         try:
             capture = capture_into(installation, url, limits=limits)
-        except (CaptureRefused, CaptureFailed) as error:
+        except (CaptureRefused, CaptureFailed, EvidenceUnreachable) as error:
             result["problems"].append(f"{number}: {error}")
             continue
         finally:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from fangcuan.cases import workflow
+from fangcuan.cases import notices, workflow
 from fangcuan.content.problem import ContentError, Problem
 from fangcuan.content.roots import files
 from fangcuan.detect.detectors import load_detector_units
@@ -59,7 +59,7 @@ def _problem(text: str) -> Problem:
 
 
 def check_content() -> Report:
-    """Rules with their SQL and shared views, detectors with their models, sources, workflow."""
+    """Rules with their SQL and shared views, detectors with their models, sources, workflow, notices."""
     problems: list[Problem] = []
     units = 0
     try:
@@ -80,9 +80,13 @@ def check_content() -> Report:
         workflow.default()
     except workflow.WorkflowError as error:
         problems.extend(_problem(line) for line in str(error).splitlines())
+    try:
+        notices.default()
+    except ContentError as error:
+        problems.extend(error.problems)
     views = sum(1 for _ in files("sql", "views/*.sql"))
     ordered = sorted(problems, key=lambda problem: (str(problem.path), problem.line))
     return Report(
         tuple(ordered),
-        f"{units} rules, {detectors} detectors, {views} shared views, {len(folders)} sources, 1 workflow",
+        f"{units} rules, {detectors} detectors, {views} shared views, {len(folders)} sources, 1 workflow, 1 file of notices",
     )
