@@ -6,8 +6,9 @@ import datetime as dt
 from pathlib import Path
 from typing import Any
 
+import orders
 import pytest
-from casework_samples import employ, file_night, make_finding
+from casework_samples import FIRST, employ, file_night, make_finding
 from sqlalchemy import Engine, insert, make_url, select, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DatabaseError
@@ -15,6 +16,7 @@ from sqlalchemy.exc import DatabaseError
 from fangcuan.cases.channels import choose_channels
 from fangcuan.cases.events import EventDraft, append
 from fangcuan.cases.executor import Actor, Command, execute
+from fangcuan.cases.suppressions import approve_suppression, propose_suppression
 from fangcuan.store import guards
 from fangcuan.store.database import open_engine, read, write
 from fangcuan.store.tables import METADATA
@@ -57,6 +59,19 @@ def filled(engine: Engine, folder: Path) -> Engine:
     choose_channels(engine, analyst, "x", ["mail"])
     with write(engine) as connection:
         append(connection, [EventDraft("case.due", "service:y", case="FC-2026-000001")])
+    execute(engine, Command("dismiss", "FC-2026-000001", analyst, "d", params={"reason": "low_impact"}))
+    orders.staff(engine)
+    hidden = propose_suppression(
+        engine,
+        orders.ALL,
+        {"family": "diversion", "subject_id": "P9"},
+        reason="known",
+        note="known",
+        starts_on=FIRST,
+        ends_on=FIRST + dt.timedelta(days=9),
+    )
+    approve_suppression(engine, orders.OTHER, hidden)
+    file_night(engine, folder, [make_finding("P9")], FIRST + dt.timedelta(days=1))
     for table in guards.APPEND_ONLY:
         with write(engine) as connection:
             there = connection.execute(select(METADATA.tables[table])).first()

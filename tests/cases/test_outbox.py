@@ -15,14 +15,14 @@ from casework_samples import BUSY_SETTINGS, busy_night, employ, file_night, make
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import DatabaseError
 
-from fangcuan.cases import notices, outbox, people
+from fangcuan.cases import notifications, outbox, people
 from fangcuan.cases.access import Actor
 from fangcuan.cases.audit import verify
 from fangcuan.cases.channels import choose_channels, list_choices
 from fangcuan.cases.events import EventDraft, append, lock_head
 from fangcuan.cases.executor import Command, execute
 from fangcuan.cases.grants import grant_role
-from fangcuan.cases.notices import NoticeError, write_out
+from fangcuan.cases.notifications import NoticeError, write_out
 from fangcuan.cases.refusals import GuardFailed, NotAuthorised, UnknownUser
 from fangcuan.content.problem import ContentError
 from fangcuan.store.casework import event, finding
@@ -151,7 +151,7 @@ def test_events_that_others_write_find_their_readers(casebook: Engine) -> None:
     before = len(rows(casebook))
     for kind, data in (
         ("case.due", {}),
-        ("case.answer_received", {}),
+        ("case.answer", {}),
         ("case.proposal_stale", {"proposed_by": "user:wang"}),
         ("case.escalate", {}),
         ("case.unknown", {"proposed_by": "user:wang"}),
@@ -194,8 +194,8 @@ def test_a_message_holds_a_number_and_a_link_and_nothing_of_the_case(casebook: E
         known = [str(row) for table in (event, finding) for row in connection.execute(select(table))]
     secret = {"P1", "P2", "SKU-1", "CN-31", "ling", "wang", "boss", "1234567890123.45", "12.5", "medium", "diversion"}
     assert {word for word in secret if any(word in text for text in known)} == secret
-    for name in notices.default().notices:
-        for language in notices.LANGUAGES:
+    for name in notifications.default().notices:
+        for language in notifications.LANGUAGES:
             for base in ("", "https://fangcuan.example.com/book"):
                 message = write_out(name, language, FIRST, base)
                 both = f"{message.title}\n{message.text}"
@@ -260,7 +260,7 @@ def test_a_wrong_notice_is_refused_when_it_is_loaded(case: str) -> None:
     to, title, message = WRONG_NOTICES[case]
     text = f"version: 1\nnotices:\n  n:\n    event: case.x\n    {to}\n    {title}\n    text: {{zh: c, en: d}}\n"
     with pytest.raises(ContentError, match=rf"n\.yml:\d+: .*{message}"):
-        notices.parse(text, "n.yml")
+        notifications.parse(text, "n.yml")
 
 
 def test_choices_are_events_and_rebuilt_from_them(casebook: Engine) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Engine, select
 
 from fangcuan.cases.access import Actor, actor_name, find_account
-from fangcuan.cases.notices import LANGUAGES
+from fangcuan.cases.notifications import LANGUAGES
 from fangcuan.cases.people import administering
 from fangcuan.cases.refusals import GuardFailed
 from fangcuan.core.canonical import plain

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
-from fangcuan.cases import notices
+from fangcuan.cases import notifications
 from fangcuan.cases.access import Area, covers, grants_in_force
 from fangcuan.cases.areas import area_of
-from fangcuan.cases.notices import Notice
+from fangcuan.cases.notifications import Notice
 from fangcuan.core import failpoints
 from fangcuan.core.canonical import plain
 from fangcuan.store.accounts import account
@@ -44,7 +44,7 @@ class Written(NamedTuple):
 
 def announce(connection: Connection, events: Sequence[Written], moment: dt.datetime) -> None:
     """Queue what the events call for, in their transaction. Events that nobody is told of cost a look-up each."""
-    known = notices.default()
+    known = notifications.default()
     kinds = {notice.event for notice in known.notices.values()}
     told = (event for event in events if event.kind in kinds)
     called = [(event, name) for event in told for name in known.of_event(event.kind, event.data)]
@@ -76,7 +76,7 @@ def alarm(engine: Engine, name: str, occasion: str, *, now: dt.datetime | None =
         with write(engine) as connection:
             reached = _reached(connection)
             event = Written(0, "", "", None, {})
-            to = _recipients(connection, notices.default().notices[name], event, None, sorted(reached), moment)
+            to = _recipients(connection, notifications.default().notices[name], event, None, sorted(reached), moment)
             return _queue(connection, f"{name}/{occasion}", name, [reached[user_id] for user_id in to], moment)
     except IntegrityError:
         # Somebody else told it in this moment.
@@ -202,7 +202,7 @@ def _recipients(
             grants = grants_in_force(connection, reached, moment)
             named |= {f"user:{grant.user_id}" for grant in grants if grant.role == rest and covers(grant, area)}
         elif kind == "event":
-            named.add(str(notices.at(event.data, rest)))
+            named.add(str(notifications.at(event.data, rest)))
         elif case is not None and case.assignee is not None:
             named.add(case.assignee)
     return [user_id for user_id in reached if f"user:{user_id}" in named - {event.actor}]

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from fangcuan.cases import notices, workflow
+from fangcuan.cases import notifications, workflow
 from fangcuan.content.problem import ContentError, Problem
 from fangcuan.content.roots import files
 from fangcuan.detect.detectors import load_detector_units
@@ -81,7 +81,7 @@ def check_content() -> Report:
     except workflow.WorkflowError as error:
         problems.extend(_problem(line) for line in str(error).splitlines())
     try:
-        notices.default()
+        notifications.default()
     except ContentError as error:
         problems.extend(error.problems)
     views = sum(1 for _ in files("sql", "views/*.sql"))

@@ -16,10 +16,10 @@ from urllib.parse import unquote, urlsplit
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from fangcuan.cases import notices, outbox
+from fangcuan.cases import notifications, outbox
 from fangcuan.cases.audit import Verification
 from fangcuan.cases.channels import list_choices
-from fangcuan.cases.notices import Message, NoticeError
+from fangcuan.cases.notifications import Message, NoticeError
 from fangcuan.core import failpoints
 from fangcuan.flow.installation import Installation
 from fangcuan.ingest import secrets
@@ -132,7 +132,7 @@ def _send_channel(engine: Engine, channel: str, sender: str, base_url: str, now:
             return done
         failure: str | None
         try:
-            message = notices.write_out(row.notice, row.language, row.number, base_url)
+            message = notifications.write_out(row.notice, row.language, row.number, base_url)
             service = service or open_channel(channel)
             failure = _send(*service, message)
         except (ChannelUnusable, NoticeError) as error:
@@ -202,6 +202,6 @@ def _hidden(text: str, address: str) -> str:
 
 def _base(installation: Installation) -> str:
     try:
-        return notices.check_base(installation.settings.base_url)
+        return notifications.check_base(installation.settings.base_url)
     except NoticeError as error:
         raise SettingsError(str(error)) from error
