@@ -126,6 +126,16 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_world(tmp_path_factory.mktemp("world"))
 
 
+@pytest.fixture(scope="session")
+def judged_once(tmp_path_factory: pytest.TempPathFactory, small_world: Path) -> Path:
+    """A home with all nights of the small world judged; to be copied, not to be changed."""
+    home = initialise(tmp_path_factory.mktemp("judged") / "home", memory_limit="1GB")
+    approve_shipped(home)
+    judge(home, small_world)
+    home.engine.dispose()
+    return home.settings.home
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def new_home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Installation]]:
     """Makes installations on one database kind; PostgreSQL databases are dropped afterwards."""

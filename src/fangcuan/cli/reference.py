@@ -66,6 +66,7 @@ def cli_page() -> str:
                 ("20", "`nightly`, `ingest`: something could not be looked at (a source held, refused or unavailable)"),
             ],
         ),
+        "`replay` ends with 0 where every case was reproduced, 10 where one drifted, 20 where one is not reproducible. "
         "`audit verify` has its own: 0 ok, 1 altered, 2 truncated or rolled back, 3 fork or rewrite against a "
         "checkpoint, 4 tables differ from the events, 5 cannot verify. Where several codes of "
         "`nightly` fit, 1 goes before 20 and 20 before 10.\n",

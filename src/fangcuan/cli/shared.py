@@ -51,12 +51,14 @@ def told(command: Command) -> Command:
         from fangcuan.flow.export import ExportError
         from fangcuan.flow.installation import NotInitialised
         from fangcuan.flow.night import NightFailed
+        from fangcuan.flow.pinned import ContentRefused
         from fangcuan.flow.quarantine import NothingThere
         from fangcuan.store.database import DatabaseMissing
 
         known = (
             SettingsError,
             ContentError,
+            ContentRefused,
             NotInitialised,
             NightFailed,
             NothingThere,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 KINDS = ("rules", "detectors", "pipelines", "sql")
 _PACKAGE = Path(__file__).resolve().parent.parent
+_only: ContextVar[Path | None] = ContextVar("content_root", default=None)
 
 
 def shipped_root() -> Path:
@@ -20,8 +23,21 @@ def shipped_root() -> Path:
 
 def content_roots() -> tuple[Path, ...]:
     """The shipped root, then the folders of FANGCUAN_CONTENT (separated as PATH is), which may add units."""
+    chosen = _only.get()
+    if chosen is not None:
+        return (chosen,)
     overlays = (Path(part) for part in os.environ.get("FANGCUAN_CONTENT", "").split(os.pathsep) if part)
     return (shipped_root(), *(path.resolve() for path in overlays))
+
+
+@contextmanager
+def only(root: Path) -> Iterator[None]:
+    """Within the block content is what lies in `root`, and nothing else: how a past night's content is looked at again."""
+    token = _only.set(root.resolve())
+    try:
+        yield
+    finally:
+        _only.reset(token)
 
 
 def folders(kind: str) -> list[str]:

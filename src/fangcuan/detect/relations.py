@@ -69,11 +69,15 @@ class Night:
         source: RelationSource,
         facts: Mapping[str, Rule],
         parameters: Mapping[str, Any],
+        *,
+        known_until: dt.datetime | None = None,
     ):
+        """`known_until`: master data recorded later is not seen; None: the end of the night."""
         self.engine = engine
         self._source = source
         self._facts = {rule.relation: rule for rule in facts.values()}
         self.parameters = dict(parameters)
+        self._known_until = known_until or self.parameters["night_end"]
         self._opened: set[str] = set()
 
     def open(self, name: str) -> None:
@@ -103,7 +107,7 @@ class Night:
             return custody_view(name)
         if name == WITHDRAWN_STEPS:
             return withdrawn_steps_view()
-        return master_view(MASTERS[name], utc_text(self.parameters["night_end"]))
+        return master_view(MASTERS[name], utc_text(self._known_until))
 
     def _open_shared(self, name: str) -> None:
         text = shared_views()[name]

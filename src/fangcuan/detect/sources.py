@@ -6,9 +6,10 @@ import datetime as dt
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, Row, select
 
 from fangcuan.content.units import Rule
 from fangcuan.core.canonical import decimal_text
@@ -94,14 +95,12 @@ class CatalogueRows:
             engine.files_view(raw, columns, paths)
 
     def _open_master(self, engine: DuckEngine, relation: Relation) -> None:
-        table = MASTER_TABLES[relation.name]
         names = [*relation.column_names, "business_key", "row_digest"]
         kinds = {column.name: column.kind for column in relation.columns}
         if "recorded_at" not in kinds:
             names.append("recorded_at")
             kinds["recorded_at"] = "timestamp"
-        with read(self._engine) as connection:
-            rows = connection.execute(select(*(table.c[name] for name in names))).all()
+        rows = self._recorded(relation, names)
         arrays = {}
         for position, name in enumerate(names):
             kind = kinds.get(name, "text")
@@ -112,6 +111,11 @@ class CatalogueRows:
         engine.register(f"casebook_{relation.name}", pa.table(arrays))
         typed = ", ".join(f"cast({quote(n)} as {DUCKDB_TYPES[kinds.get(n, 'text')]}) as {quote(n)}" for n in names)
         engine.table(f"recorded_{relation.name}", f"select {typed} from casebook_{relation.name}")
+
+    def _recorded(self, relation: Relation, names: Sequence[str]) -> Sequence[Row[Any]]:
+        table = MASTER_TABLES[relation.name]
+        with read(self._engine) as connection:
+            return connection.execute(select(*(table.c[name] for name in names))).all()
 
     def fact_runs(self, unit_id: str) -> list[tuple[dt.date, Path, int]]:
         """Nights, files and rows a fact has written with its present digest, up to and including this night."""

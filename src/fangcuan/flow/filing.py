@@ -17,9 +17,10 @@ from fangcuan.core.failpoints import hit
 from fangcuan.core.finding import Finding
 from fangcuan.detect.decide import Decisions, decide
 from fangcuan.detect.detectors import DetectorUnit
+from fangcuan.detect.units import AnyUnit
 from fangcuan.flow.approve import shadow_units
 from fangcuan.flow.installation import Installation
-from fangcuan.flow.night import NightFailed, evidence_of, findings_of, live_units, load_run, unit_results
+from fangcuan.flow.night import NightFailed, OpenRun, evidence_of, findings_of, live_units, load_run, unit_results
 from fangcuan.store.catalogue import Run
 from fangcuan.store.database import write
 
@@ -37,6 +38,31 @@ def decide_run(installation: Installation, run_id: str) -> Decisions:
     return decide(findings_of(installation, run_id), supporting, shadow_units(installation, units))
 
 
+def snapshot(
+    finding: Finding,
+    unit: AnyUnit | None,
+    rows: Mapping[tuple[str, str], Any],
+    coverage: Mapping[str, Any],
+    run: OpenRun,
+) -> dict[str, Any]:
+    """What the evidence artefact of a finding holds beside its record."""
+    return {
+        "rows": [
+            {"relation": ref.relation, "key": ref.key, "digest": ref.digest, "row": rows[ref.relation, ref.key]}
+            for ref in sorted(finding.evidence)
+        ],
+        "unit": {
+            "id": finding.unit_id,
+            "digest": finding.unit_digest,
+            "query": unit.rule.query if unit else None,
+            "parameters": unit.parameters if unit else {},
+            "explanation": unit.rule.explanation.model_dump() if unit and unit.rule.explanation else None,
+        },
+        "coverage": coverage,
+        "run": {"run_id": run.run_id, "night": run.night.isoformat()},
+    }
+
+
 def file_run(installation: Installation, run_id: str) -> dict[str, Any]:
     """File the run's decisions and mark the night as judged. Doing it again gives the same summary and changes nothing."""
     run = load_run(installation, run_id)
@@ -48,22 +74,7 @@ def file_run(installation: Installation, run_id: str) -> dict[str, Any]:
 
     def evidence(finding: Finding) -> Mapping[str, Any]:
         """Exactly what the finding rests on, by value: rows, master data in force, the unit's text, coverage."""
-        unit = units.get(finding.unit_id)
-        return {
-            "rows": [
-                {"relation": ref.relation, "key": ref.key, "digest": ref.digest, "row": rows[ref.relation, ref.key]}
-                for ref in sorted(finding.evidence)
-            ],
-            "unit": {
-                "id": finding.unit_id,
-                "digest": finding.unit_digest,
-                "query": unit.rule.query if unit else None,
-                "parameters": unit.parameters if unit else {},
-                "explanation": unit.rule.explanation.model_dump() if unit and unit.rule.explanation else None,
-            },
-            "coverage": coverage.get(finding.unit_id, {}),
-            "run": {"run_id": run_id, "night": run.night.isoformat()},
-        }
+        return snapshot(finding, units.get(finding.unit_id), rows, coverage.get(finding.unit_id, {}), run)
 
     most = installation.settings.max_cases
     settings = {

@@ -30,6 +30,7 @@ from fangcuan.detect.units import AnyUnit, Unit, facts_of
 from fangcuan.flow.configured import configured_relations
 from fangcuan.flow.coverage import coverage_id, night_coverage, unit_coverage
 from fangcuan.flow.installation import Installation
+from fangcuan.flow.pinned import pin
 from fangcuan.flow.training import open_model, pinned_models
 from fangcuan.ingest.load import insert_new
 from fangcuan.store.catalogue import LakeFileRow, Run, UnitResult
@@ -81,6 +82,7 @@ def open_night(installation: Installation, night: dt.date) -> dict[str, Any]:
     models = pinned_models(installation, units.values(), night)
     content_digest = digest({"units": {key: unit.digest for key, unit in units.items()}, "models": models})
     coverage = night_coverage(engine, night, since, configured_relations(installation))
+    pinned = pin(installation)
     run_id = digest([night, since, manifest_digest, master_digest, content_digest, fangcuan.__version__, coverage])[:32]
     facts = [key for key, unit in units.items() if unit.rule.role == "fact"]
     rest = [key for key, unit in units.items() if unit.rule.role != "fact"]
@@ -93,7 +95,7 @@ def open_night(installation: Installation, night: dt.date) -> dict[str, Any]:
         "master_digest": master_digest,
         "content_digest": content_digest,
         "code_version": fangcuan.__version__,
-        "plan": {"facts": facts, "units": rest, "models": models},
+        "plan": {"facts": facts, "units": rest, "models": models, **pinned},
         "coverage": coverage,
         "counts": {},
         "opened_at": dt.datetime.now(dt.UTC),
