@@ -147,6 +147,13 @@ PROPOSE = "propose"
 Order = Transition | Proposal | Verdict | Work | Overlay | Remark
 
 
+class Export(_Strict):
+    """A profile of exported cases, and the roles that may take one."""
+
+    profile: str
+    roles: tuple[str, ...] = Field(min_length=1)
+
+
 class Workflow(_Strict):
     version: Literal[1]
     roles: dict[str, Role] = Field(min_length=1)
@@ -155,6 +162,7 @@ class Workflow(_Strict):
     work: tuple[Work, ...] = ()
     overlays: tuple[Overlay, ...] = ()
     remarks: tuple[Remark, ...] = ()
+    exports: tuple[Export, ...] = ()
     statuses: dict[str, Status] = Field(min_length=1)
     transitions: tuple[Transition, ...] = Field(min_length=1)
     proposals: tuple[Proposal, ...] = ()
@@ -190,6 +198,10 @@ class Workflow(_Strict):
             if each.command == command:
                 return each
         raise KeyError(command)
+
+    def exporting(self, profile: str) -> tuple[str, ...]:
+        """Roles that may export a case under a profile; none for one that the file does not have."""
+        return next((each.roles for each in self.exports if each.profile == profile), ())
 
     def proposal(self, kind: str) -> Proposal:
         """The kind of proposal of this name. Raises KeyError for one that the file does not have."""

@@ -56,6 +56,8 @@ def _beside(workflow: Workflow) -> Found:
         found += _unknown_roles(workflow, ("remarks", index), remark.roles)
     for index, overlay in enumerate(workflow.overlays):
         found += _unknown_roles(workflow, ("overlays", index), overlay.roles)
+    for index, export in enumerate(workflow.exports):
+        found += _unknown_roles(workflow, ("exports", index), export.roles)
         if (overlay.lays is None) == (overlay.lifts is None):
             found.append((("overlays", index), f"{overlay.command}: expected either lays or lifts"))
         found += _lists(("overlays", index), overlay.command, overlay)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fangcuan.cli import audit, capture, cases, content, data, learning, models, nights, notify, replay, users
+from fangcuan.cli import audit, capture, cases, content, data, export, learning, models, nights, notify, replay, users
 
 app = typer.Typer(
     name="fangcuan",
@@ -21,6 +21,7 @@ models.add(app)
 cases.add(app)
 learning.add(app)
 replay.add(app)
+export.add(app)
 audit.add(app)
 users.add(app)
 notify.add(app)

@@ -203,6 +203,15 @@ def roles_page() -> str:
                 for one in rules.exceptions
             ),
         ),
+        "## Taking a case out of the house",
+        "`fangcuan export`, by [profile](../replay-and-export.md#profiles).\n",
+        _table(
+            ("profile", *rules.roles),
+            (
+                (f"`{one.profile}`", *("✓" if role in one.roles else "" for role in rules.roles))
+                for one in rules.exports
+            ),
+        ),
         "## Commands on accounts",
         "*own*: everybody for his own account.\n",
         _table(

@@ -49,6 +49,7 @@ def told(command: Command) -> Command:
         from fangcuan.content.problem import ContentError
         from fangcuan.flow.capture_wire import CaptureFailed, CaptureRefused
         from fangcuan.flow.export import ExportError
+        from fangcuan.flow.exporting import ExportRefused
         from fangcuan.flow.installation import NotInitialised
         from fangcuan.flow.night import NightFailed
         from fangcuan.flow.pinned import ContentRefused
@@ -65,6 +66,7 @@ def told(command: Command) -> Command:
             ExportError,
             CaptureFailed,
             CaptureRefused,
+            ExportRefused,
             CheckpointRefused,
             CommandRefused,
             EvidenceUnreachable,
