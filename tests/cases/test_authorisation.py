@@ -13,7 +13,7 @@ import pytest
 from casework_samples import employ, file_night, make_finding
 from sqlalchemy import Engine
 
-from fangcuan.cases import grants, people, suppressions, tokens, workflow
+from fangcuan.cases import channels, grants, people, suppressions, tokens, workflow
 from fangcuan.cases.access import Actor, Area, covers
 from fangcuan.cases.attachments import LINKS
 from fangcuan.cases.audit import verify
@@ -196,6 +196,7 @@ ADMINISTRATION: dict[str, Callable[[Engine, Actor], Any]] = {
     "revoke_role": _revoke_role,
     "issue_token": lambda e, a: tokens.issue_token(e, a, "robot", label="x", expires_at=soon()),
     "revoke_token": _revoke_token,
+    "choose_channels": lambda e, a: channels.choose_channels(e, a, "all", ["mail"]),
 }
 
 
