@@ -19,8 +19,10 @@ from fangcuan.cases.filing import FilingSummary, file_findings
 from fangcuan.cases.grants import grant_role
 from fangcuan.cases.grouping import GroupingPolicy, UnitFiling
 from fangcuan.cases.people import add_first_admin, add_user, list_users
+from fangcuan.cases.policy_rows import proposable
 from fangcuan.core.canonical import sha256_hex
 from fangcuan.core.finding import EvidenceRef, Finding
+from fangcuan.core.masters import MASTERS
 from fangcuan.store.database import open_engine
 
 FIRST = dt.date(2026, 3, 14)
@@ -105,6 +107,14 @@ def employ(engine: Engine, *actors: Actor) -> None:
         add_user(engine, boss, user_id, name=user_id, kind=kind, same_person_as=same_person_as)
         for role in sorted(actor.roles or ()):
             grant_role(engine, boss, user_id, role)
+
+
+def price_policy(**changes: Any) -> dict[str, Any]:
+    """A row of a price policy as somebody proposes it."""
+    row: dict[str, Any] = dict.fromkeys(proposable(MASTERS["price_policies"]).column_names)
+    row |= {"policy_id": "P1", "scope": "all", "mode": "band", "floor": "100", "currency": "CNY", "tax_included": True}
+    row |= {"tolerance_pct": "0", "jurisdiction": "CN", "legal_basis": "contract", "valid_from": FIRST, **changes}
+    return {**row, **{name: Decimal(row[name]) for name in ("floor", "tolerance_pct")}}
 
 
 def busy_night(month: int = 3) -> list[Finding]:

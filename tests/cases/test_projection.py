@@ -9,11 +9,11 @@ from typing import Any
 
 import orders
 import pytest
-from casework_samples import BUSY_SETTINGS, FIRST, busy_night, employ, file_night, make_finding
+from casework_samples import BUSY_SETTINGS, FIRST, busy_night, employ, file_night, make_finding, price_policy
 from sqlalchemy import Boolean, CheckConstraint, Date, Engine, Float, Integer, Table, text
 from tampering import tamper
 
-from fangcuan.cases import approvals, channels, grants, people, suppressions, tokens, workflow
+from fangcuan.cases import approvals, channels, grants, people, policies, suppressions, tokens, workflow
 from fangcuan.cases.audit import ExitCode, verify
 from fangcuan.cases.executor import Actor, Command, execute
 from fangcuan.cases.projection import TABLES
@@ -21,6 +21,11 @@ from fangcuan.store.base import BigInt, UtcDateTime
 from fangcuan.store.casework import checkpoint, finding_occurrence
 from fangcuan.store.database import read
 
+AUTHOR, APPROVER = (
+    Actor("user:author", frozenset({"rule_author"})),
+    Actor("user:approver", frozenset({"rule_approver"})),
+)
+SUPERVISOR = Actor("user:supervisor", frozenset({"supervisor"}))
 ACTOR = Actor("user:ling", frozenset({"analyst", "supervisor", "legal"}))
 
 
@@ -58,9 +63,14 @@ def worked(engine: Engine, folder: Path) -> Engine:
         run_id="again",
     )
     file_night(engine, folder, [make_finding("P1", month=4)], FIRST + dt.timedelta(days=31))
+    employ(engine, AUTHOR, APPROVER, SUPERVISOR)
     for name in ("a", "b"):
-        approvals.propose(engine, unit_id=name, unit_digest=name * 64, text=name, status="active", proposed_by="user:a")
-    approvals.approve(engine, unit_digest="a" * 64, approved_by="user:b")
+        approvals.propose(engine, AUTHOR, unit_id=name, unit_digest=name * 64, text=name, status="active")
+    approvals.approve(engine, APPROVER, unit_digest="a" * 64)
+    for floor in ("100", "90"):
+        policies.propose(engine, AUTHOR, "price_policies", [price_policy(floor=floor)], note="spring")
+        policies.approve(engine, SUPERVISOR, int(floor == "90") + 1, reason="agreed")
+    policies.propose(engine, AUTHOR, "price_policies", [price_policy(floor="80")])
     return engine
 
 

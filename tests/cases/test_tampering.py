@@ -53,8 +53,13 @@ def house(engine: Engine, folder: Path, tmp_path: Path) -> House:
     made = House(engine, keys.load(tmp_path / "audit.key"), [])
     price = make_finding("P1", unit_id="price.below_floor", family="price")
     file_night(engine, folder, [make_finding("P1"), make_finding("P2"), price])
-    approvals.propose(engine, unit_id="u", unit_digest="d" * 64, text="一", status="active", proposed_by="user:a")
-    approvals.approve(engine, unit_digest="d" * 64, approved_by="user:b")
+    author, approver = (
+        Actor("user:author", frozenset({"rule_author"})),
+        Actor("user:approver", frozenset({"rule_approver"})),
+    )
+    employ(engine, author, approver)
+    approvals.propose(engine, author, unit_id="u", unit_digest="d" * 64, text="一", status="active")
+    approvals.approve(engine, approver, unit_digest="d" * 64)
     made.kept.append(Given("mail", made.checkpoint()["note"].encode()))
     employ(engine, SUPERVISOR)
     execute(engine, Command("triage", "FC-2026-000001", SUPERVISOR, "1"))

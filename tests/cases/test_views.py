@@ -11,10 +11,7 @@ from typing import Any
 import pytest
 from casework_samples import BUSY_SETTINGS, busy_night, employ, file_night, make_finding
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import IntegrityError
 
-from fangcuan.cases.approvals import ApprovalRefused, approve, approved, propose
-from fangcuan.cases.audit import verify
 from fangcuan.cases.digests import digests
 from fangcuan.cases.evidence import EvidenceStore
 from fangcuan.cases.executor import Actor, Command, UnknownCase, execute
@@ -125,21 +122,3 @@ def test_digests_follow_every_change_that_matters(engine: Engine, folder: Path) 
     third = digests(engine)
     assert third["findings"] != second["findings"]
     assert third["counters"] != second["counters"]
-
-
-def test_the_proposer_never_approves_his_own_text(engine: Engine) -> None:
-    digest = "a" * 64
-    arguments = {"unit_id": "price.x", "unit_digest": digest, "text": "select 1", "status": "active"}
-    with pytest.raises(ApprovalRefused, match="nothing was proposed"):
-        approve(engine, unit_digest=digest, approved_by="user:b")
-    assert propose(engine, proposed_by="user:a", **arguments)
-    assert not propose(engine, proposed_by="user:b", **arguments)
-    with pytest.raises(ApprovalRefused, match="someone else has to approve"):
-        approve(engine, unit_digest=digest, approved_by="user:a")
-    with pytest.raises(IntegrityError), write(engine) as connection:
-        connection.execute(text("update rule_version set approved_by = proposed_by, approved_at = proposed_at"))
-    assert approved(engine) == frozenset()
-    assert approve(engine, unit_digest=digest, approved_by="user:b")
-    assert not approve(engine, unit_digest=digest, approved_by="user:c")
-    assert approved(engine) == {digest}
-    assert verify(engine).events == 2

@@ -114,6 +114,28 @@ def home(tmp_path: Path, fangcuan: Callable[..., tuple[int, Any]]) -> Path:
 
 
 @pytest.fixture
+def approved(
+    home: Path, fangcuan: Callable[..., tuple[int, Any]], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
+    """Proposes and approves a unit by two people with terminals of their own; gives what the approval said."""
+    from fangcuan.flow import accounts
+
+    for user, role in (("ling", "rule_author"), ("wei", "rule_approver")):
+        assert fangcuan("users", "add", user, "--name", user, "--os-user", f"os-{user}")[0] == 0
+        assert fangcuan("users", "grant", user, role)[0] == 0
+
+    def approve(unit: str) -> str:
+        for user, command in (("ling", "propose"), ("wei", "approve")):
+            with monkeypatch.context() as at_his_terminal:
+                at_his_terminal.setattr(accounts, "os_user", lambda user=user: f"os-{user}")
+                code, said = fangcuan("rules", command, unit)
+                assert code == 0, said
+        return str(said)
+
+    return approve
+
+
+@pytest.fixture
 def rule_text() -> str:
     return RULE
 

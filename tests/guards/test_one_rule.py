@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 Run = Callable[..., tuple[int, Any]]
+Approve = Callable[[str], str]
 UNIT = "diversion.overlay_visits"
 
 
@@ -29,7 +30,7 @@ def found_by(home: Path, run_id: str) -> list[str]:
 
 
 def test_one_file_is_listed_tested_run_and_files_once_approved(
-    home: Path, world: Path, overlay: Path, fangcuan: Run, rule_text: str, night: str
+    home: Path, world: Path, overlay: Path, fangcuan: Run, approved: Approve, rule_text: str, night: str
 ) -> None:
     before = ids(fangcuan("rules", "list", "--json")[1])
     assert UNIT not in before
@@ -52,8 +53,7 @@ def test_one_file_is_listed_tested_run_and_files_once_approved(
     assert found_by(home, result["run_id"]) == [UNIT], "a shadow computes what it would have found"
     assert fangcuan("cases", "list", "--json")[1] == {"items": []}
 
-    code, said = fangcuan("rules", "approve", UNIT, "--proposed-by", "ling", "--approved-by", "wei")
-    assert code == 0, said
+    assert "approved" in approved(UNIT)
     # The same rows judged on the next night: the rule files now.
     code, judged = fangcuan("nightly", "--world", str(world), "--date", "2026-03-19", "--json")
     assert code == 10
@@ -62,23 +62,36 @@ def test_one_file_is_listed_tested_run_and_files_once_approved(
     assert "2 codes of D1" in fangcuan("cases", "show", case["number"])[1]
 
 
-def test_a_changed_rule_needs_approval_again(home: Path, overlay: Path, fangcuan: Run, rule_text: str) -> None:
+def test_a_changed_rule_needs_approval_again(
+    home: Path, overlay: Path, fangcuan: Run, approved: Approve, rule_text: str
+) -> None:
     from fangcuan.detect.units import load_units
     from fangcuan.flow.approve import shadow_units
     from fangcuan.flow.installation import open_installation
 
     path = add_rule(overlay, rule_text)
-    assert fangcuan("rules", "approve", UNIT, "--proposed-by", "ling", "--approved-by", "wei")[0] == 0
+    approved(UNIT)
     assert UNIT not in shadow_units(open_installation(home), load_units())
     path.write_text(rule_text.replace("value: 2", "value: 3"), encoding="utf-8")
     assert UNIT in shadow_units(open_installation(home), load_units())
+    versions = fangcuan("rules", "versions", UNIT, "--json")[1]["items"]
+    assert [(one["proposed_by"], one["approved_by"]) for one in versions] == [("user:ling", "user:wei")]
 
 
 def test_nobody_approves_his_own_rule(home: Path, overlay: Path, fangcuan: Run, rule_text: str) -> None:
     add_rule(overlay, rule_text)
-    code, said = fangcuan("rules", "approve", UNIT, "--proposed-by", "ling", "--approved-by", "ling")
+    for user, role in (("ling", "rule_author"), ("wei", "rule_approver")):
+        assert fangcuan("users", "add", user, "--name", user)[0] == 0
+        assert fangcuan("users", "grant", user, role)[0] == 0
+    assert fangcuan("rules", "approve", UNIT, "--as", "wei")[0] == 1, "nothing was proposed"
+    assert fangcuan("rules", "propose", UNIT)[0] == 1, "an administrator is no author"
+    assert fangcuan("rules", "propose", UNIT, "--as", "ling")[0] == 0
+    assert fangcuan("rules", "approve", UNIT, "--as", "ling")[0] == 1
+    # Two names from one terminal, that of the administrator who sits there.
+    code, said = fangcuan("rules", "approve", UNIT, "--as", "wei")
     assert code == 1
-    assert "someone else has to approve it" in said
+    assert "somebody else has to decide" in said
+    assert fangcuan("rules", "propose", "price.nothing", "--as", "ling")[0] == 1
 
 
 def test_making_an_installation_approves_what_was_shipped_only(
@@ -116,7 +129,7 @@ def test_the_line_of_several_nights_says_what_shadows_found(
 
 
 def test_a_storm_is_shown_in_both_languages(
-    home: Path, world: Path, overlay: Path, fangcuan: Run, rule_text: str, night: str
+    home: Path, world: Path, overlay: Path, fangcuan: Run, approved: Approve, rule_text: str, night: str
 ) -> None:
     text = rule_text
     for old, new in (
@@ -127,7 +140,7 @@ def test_a_storm_is_shown_in_both_languages(
     ):
         text = text.replace(old, new)
     add_rule(overlay, text)
-    assert fangcuan("rules", "approve", UNIT, "--proposed-by", "ling", "--approved-by", "wei")[0] == 0
+    approved(UNIT)
     code, judged = fangcuan("nightly", "--world", str(world), "--date", night, "--json")
     assert (code, judged["items"][0]["storms"]) == (10, 1)
     (case,) = fangcuan("cases", "list", "--json")[1]["items"]

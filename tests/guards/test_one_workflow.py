@@ -64,7 +64,14 @@ def test_the_search_would_find_one(tmp_path: Path) -> None:
 
 
 def test_a_status_and_its_transition_are_two_entries_of_one_file(
-    home: Path, world: Path, overlay: Path, fangcuan: Run, rule_text: str, night: str, monkeypatch: pytest.MonkeyPatch
+    home: Path,
+    world: Path,
+    overlay: Path,
+    fangcuan: Run,
+    approved: Callable[[str], str],
+    rule_text: str,
+    night: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     text = (resources.files("fangcuan.cases") / "workflow.yml").read_text(encoding="utf-8")
     assert text.count("\ntransitions:\n") == 1
@@ -74,15 +81,11 @@ def test_a_status_and_its_transition_are_two_entries_of_one_file(
     rule = overlay / "rules" / "diversion" / "overlay_visits.yml"
     rule.parent.mkdir(parents=True)
     rule.write_text(rule_text, encoding="utf-8")
-    assert (
-        fangcuan("rules", "approve", rule.parent.name + "." + rule.stem, "--proposed-by", "a", "--approved-by", "b")[0]
-        == 0
-    )
+    approved(rule.parent.name + "." + rule.stem)
     assert fangcuan("nightly", "--world", str(world), "--date", night)[0] == 10
     (case,) = fangcuan("cases", "list", "--json")[1]["items"]
     number = case["number"]
 
-    assert fangcuan("users", "add", "ling", "--name", "Ling")[0] == 0
     assert fangcuan("users", "grant", "ling", "analyst")[0] == 0
     code, said = fangcuan("cases", "act", number, "refer", "--as", "ling")
     assert code == 1

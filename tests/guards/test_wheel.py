@@ -64,7 +64,14 @@ def test_content_lies_in_the_package(wheel: Path) -> None:
         assert files or kind == "detectors", kind
         missing = {f"fangcuan/_content/{p.relative_to(ROOT).as_posix()}" for p in files} - names
         assert not missing
-    for name in ("fangcuan/cases/workflow.yml", "fangcuan/py.typed", "fangcuan/store/migrations/script.py.mako"):
+    shipped = {f"fangcuan/cases/shipped/{name}" for name in ("legal_gate.csv", "jurisdictions.csv")}
+    shipped.add("fangcuan/cases/shipped/notices/us_price_policy.yml")
+    for name in (
+        "fangcuan/cases/workflow.yml",
+        "fangcuan/py.typed",
+        "fangcuan/store/migrations/script.py.mako",
+        *shipped,
+    ):
         assert name in names
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert not [name for name in names if name.startswith(("tests/", "dags/", "docs/")) or "__pycache__" in name]

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from fangcuan.core.canonical import digest
+from fangcuan.core.canonical import digest, sha256_hex
 from fangcuan.flow.installation import Installation, initialise
 from fangcuan.flow.pulling import pull_source
 from fangcuan.flow.quarantine import list_quarantine, replay_quarantine
-from fangcuan.ingest.load import _row_digest
 from fangcuan.ingest.source import SourceSpec, load_source
 from fangcuan.store.catalogue import LakeFileRow, Receipt
 from fangcuan.store.database import read
+from fangcuan.store.jsontext import canonical_text
 from fangcuan.store.masters import MASTER_TABLES
 
 NIGHT = dt.date(2026, 3, 20)
@@ -140,7 +140,7 @@ def test_the_digest_of_a_master_row_is_the_canonical_one():
         "e": dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
         "f": True,
     }
-    assert _row_digest(row) == digest(row)
+    assert sha256_hex(canonical_text(row)) == digest(row), "what `content_digest` of a row of master data is made of"
 
 
 TWICE = "from fangcuan.authoring import repeated\n\ndef extract(chunk):\n    return repeated(chunk, 2)\n"

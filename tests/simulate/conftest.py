@@ -10,7 +10,7 @@ import pytest
 
 from fangcuan.core.contract import Relation
 from fangcuan.core.feeds import FEEDS
-from fangcuan.core.masters import MASTERS
+from fangcuan.core.masters import DECIDED, MASTERS
 from fangcuan.simulate.spec import preset
 from fangcuan.simulate.worlds import World, simulate
 
@@ -59,7 +59,9 @@ def broken_rules() -> Callable[[Path], list[str]]:
 
 def find_broken_rules(folder: Path) -> list[str]:
     """Every way in which the folder breaks the contract, as `file: column: what`."""
-    masters = {name: pd.read_csv(folder / "master" / f"{name}.csv", dtype=str) for name in MASTERS}
+    masters = {
+        name: pd.read_csv(folder / "master" / f"{name}.csv", dtype=str) for name in MASTERS if name not in DECIDED
+    }
     problems: list[str] = []
     for name, frame in masters.items():
         problems += _check(f"master/{name}", MASTERS[name], frame, masters)

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from fangcuan.core.feeds import FEEDS
-from fangcuan.core.masters import MASTERS
+from fangcuan.core.masters import DECIDED, MASTERS
 from fangcuan.simulate.spec import WorldSpec, preset
 from fangcuan.simulate.worlds import World, simulate
 
@@ -27,7 +27,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 def test_every_master_table_and_every_feed_is_there(tiny_folder: Path) -> None:
     masters = {path.stem for path in (tiny_folder / "master").iterdir()}
-    assert masters == set(MASTERS)
+    assert masters == set(MASTERS) - DECIDED, "what is approved is not loaded"
     assert {path.name for path in (tiny_folder / "feeds").iterdir()} == set(FEEDS)
     suffixes = {path.suffix for path in (tiny_folder / "feeds").rglob("*") if path.is_file()}
     assert suffixes == {".parquet", ".csv", ".jsonl"}

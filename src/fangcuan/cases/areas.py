@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
@@ -22,13 +23,30 @@ def area_of(connection: Connection, case: Row[Any]) -> Area:
     of_case = case_finding.c.number == case.number
     joined = select(finding.c.region_code, finding.c.sku, finding.c.product_line).distinct()
     rows = connection.execute(joined.join(case_finding).where(of_case)).all()
-    codes = {_partner_region(connection, case.subject_id)} if case.subject_kind == PARTNER else {None}
+    codes = {partner_region(connection, case.subject_id)} if case.subject_kind == PARTNER else {None}
     if codes == {None}:
         codes = {row.region_code for row in rows}
-    chains = tuple(_chain(connection, code) for code in sorted(code for code in codes if code))
+    chains = tuple(chain_of(connection, code) for code in sorted(code for code in codes if code))
     skus = {case.sku} if case.sku else {row.sku for row in rows if row.sku}
     lines = {case.product_line} if case.product_line else {row.product_line for row in rows if row.product_line}
     return Area(chains, _brands(connection, skus, lines))
+
+
+def area_of_row(connection: Connection, row: Mapping[str, Any]) -> Area:
+    """Where a row of a policy belongs: the regions it names, its own or those of its partners, and the brand of its scope.
+
+    One that names none is meant for everywhere, which only a role that holds everywhere reaches.
+    """
+    codes = [row[name] for name in ("region_code",) if row.get(name)]
+    if not codes:
+        named = [row[name] for name in ("partner_id", "from_partner_id", "to_partner_id") if row.get(name)]
+        found = [partner_region(connection, partner_id) for partner_id in named]
+        codes = [] if None in found else [str(code) for code in found]
+    chains = tuple(chain_of(connection, code) for code in sorted(set(codes)))
+    scope = row.get("scope")
+    if scope in (None, "all"):
+        return Area(chains)
+    return Area(chains, _brands(connection, {scope}, set()) or _brands(connection, set(), {scope}))
 
 
 def _latest(connection: Connection, relation: str, column: str, value: str) -> Row[Any] | None:
@@ -38,12 +56,12 @@ def _latest(connection: Connection, relation: str, column: str, value: str) -> R
     return connection.execute(select(table).where(table.c[column] == value).order_by(*newest).limit(1)).one_or_none()
 
 
-def _partner_region(connection: Connection, partner_id: str) -> str | None:
+def partner_region(connection: Connection, partner_id: str) -> str | None:
     row = _latest(connection, "partners", "partner_id", partner_id)
     return None if row is None else row.region_code
 
 
-def _chain(connection: Connection, code: str) -> tuple[str, ...]:
+def chain_of(connection: Connection, code: str) -> tuple[str, ...]:
     """A region and all above it. A loop in the master data ends where it comes round."""
     chain: list[str] = []
     following: str | None = code

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from fangcuan.cases.access import Actor, persons
 from fangcuan.cases.refusals import NotAuthorised
+from fangcuan.store.accounts import account
 
 
 def persons_behind(connection: Connection, actor: Actor) -> tuple[str, ...]:
@@ -21,10 +22,13 @@ def refuse_own(
 ) -> tuple[str, ...]:
     """The persons behind whoever decides. Raises NotAuthorised where one of them may have made the proposal.
 
-    Accounts of one person, his tokens, the services he answers for, and his terminal under another name all count as him.
+    Accounts of one person, his tokens, the services he answers for, and his terminal under another name all count as him; so do
+    accounts that were linked after he proposed it.
     """
     deciding = persons_behind(connection, actor)
-    if same := sorted(set(deciding) & set(proposed_persons)):
+    linked = select(account.c.person).where(account.c.user_id.in_(sorted(proposed_persons)))
+    proposing = {*proposed_persons, *connection.execute(linked).scalars()}
+    if same := sorted(set(deciding) & proposing):
         raise NotAuthorised(
             f"{command}: {actor.name} may be {', '.join(same)}, who proposed it; somebody else has to decide"
         )

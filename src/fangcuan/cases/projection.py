@@ -1,7 +1,8 @@
 """The tables, rebuilt from the events alone and compared with what is stored, row by row and column by column.
 
-What is rebuilt: cases with their machine columns, findings and links; approvals of units; accounts, roles and tokens;
-checkpoints; the counters of nights; and the occurrences of each night by their digest. Stored values are read as the database
+What is rebuilt: cases with their machine columns, findings and links; approvals of units and policies, with what they wrote
+into master tables; accounts, roles and tokens; checkpoints; the counters of nights; and the occurrences of each night by their
+digest. Stored values are read as the database
 holds them, so that a value of the wrong type or spelling differs as well.
 """
 
@@ -18,7 +19,7 @@ from typing import Any
 
 from sqlalchemy import Boolean, Connection, Table, inspect
 
-from fangcuan.cases import projection_accounts
+from fangcuan.cases import projection_accounts, projection_policies
 from fangcuan.cases.chain import CHUNK, stream
 from fangcuan.cases.digests import night_digest
 from fangcuan.cases.problems import Problem
@@ -58,6 +59,7 @@ TABLES = (
     suppression,
     suppression_hit,
     *projection_accounts.TABLES,
+    *projection_policies.TABLES,
 )
 #: Tables whose key begins with the number of a case.
 _OF_CASES = frozenset(
@@ -75,7 +77,7 @@ _OF_CASES = frozenset(
     )
 )
 #: Columns of which the events hold the sha256.
-_DIGESTED = frozenset({(rule_version.name, "text")}) | projection_accounts.DIGESTED
+_DIGESTED = frozenset({(rule_version.name, "text")}) | projection_accounts.DIGESTED | projection_policies.DIGESTED
 #: Rows that a command writes beside a case: under this name its event holds the row as it is from then on.
 _BESIDE = {"decision": decision, "attachment": case_attachment, "legal_hold": legal_hold, "link": case_link}
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
@@ -89,6 +91,8 @@ class Rebuilt:
 
     rows: dict[str, dict[Key, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
     filed: dict[str, list[Mapping[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    #: Master table → row_digest → the proposal whose approval wrote it.
+    versions: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
 
     def apply(self, body: Mapping[str, Any]) -> None:
         """Replay one event; kinds that change no table are passed over."""
@@ -143,13 +147,14 @@ class Rebuilt:
         row = {name: data[name] for name in ("unit_id", "unit_digest", "status")}
         row |= {"proposed_by": body["actor"], "proposed_at": body["recorded_at"]}
         row |= {"approved_by": None, "approved_at": None}
+        row |= {"proposed_persons": data.get("persons"), "approved_persons": None}
         if "text_sha256" in data:
             row["text"] = data["text_sha256"]
         self.rows[rule_version.name][(data["unit_digest"],)] = row
 
     def approved(self, body: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         row = self.rows[rule_version.name].setdefault((data["unit_digest"],), {"unit_digest": data["unit_digest"]})
-        row.update(approved_by=body["actor"], approved_at=body["recorded_at"])
+        row.update(approved_by=body["actor"], approved_at=body["recorded_at"], approved_persons=data.get("persons"))
 
     def checkpointed(self, body: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         row = {name: data[name] for name in ("size", "root", "origin", "note")}
@@ -181,6 +186,7 @@ _KINDS: dict[str, Callable[[Rebuilt, Mapping[str, Any], Mapping[str, Any]], None
     "suppression.ended": Rebuilt.suppressed,
     "night.filed": Rebuilt.night,
     **projection_accounts.KINDS,
+    **projection_policies.KINDS,
 }
 
 
@@ -202,6 +208,7 @@ def compare(connection: Connection) -> tuple[int, list[Problem]]:
             if table.name in present:
                 compared += _compare_table(connection, table, rebuilt.rows[table.name], problems)
     problems += _occurrences(connection, rebuilt)
+    problems += projection_policies.compare_versions(connection, rebuilt, present)
     return compared, problems[:MOST]
 
 
@@ -237,10 +244,10 @@ def _differences(
         if column.name not in row:
             continue
         found = stored[column.name]
-        if (table.name, column.name) in _DIGESTED and found is not None:
-            found = hashlib.sha256(str(found).encode("utf-8", "surrogateescape")).hexdigest()
         value = row[column.name]
-        if isinstance(column.type, CanonicalJson) and value is not None:
+        if (table.name, column.name) in _DIGESTED:
+            found = found and hashlib.sha256(str(found).encode("utf-8", "surrogateescape")).hexdigest()
+        elif isinstance(column.type, CanonicalJson) and value is not None:
             value = canonical_text(value).decode()
         elif isinstance(column.type, Boolean) and sqlite and value is not None:
             value = int(value)

@@ -10,14 +10,15 @@ from typing import Any
 
 from sqlalchemy import select
 
+from fangcuan.cases.areas import chain_of
 from fangcuan.cases.attachments import attachments_of
 from fangcuan.cases.commands import Step
 from fangcuan.cases.overlays import holds_of
+from fangcuan.cases.policies import in_force
 from fangcuan.cases.refusals import GuardFailed
 from fangcuan.cases.workflow import Guard, Guarded
 from fangcuan.core.canonical import sha256_hex
 from fangcuan.store.casework import body_field, case_file, case_finding, event, finding
-from fangcuan.store.masters import MASTER_TABLES
 
 
 def demand(step: Step, order: Guarded, *, also: tuple[str, ...] = ()) -> None:
@@ -144,20 +145,13 @@ def _corroborations(step: Step) -> list[dict[str, Any]]:
 
 def _evidence_policy(step: Step, region: str) -> dict[str, Any] | None:
     """The policy in force today for a region, or for the nearest region above it that has one."""
-    table, day = MASTER_TABLES["evidence_policies"], step.moment.date()
-    regions = MASTER_TABLES["regions"]
-    seen: set[str] = set()
-    code: str | None = region
-    while code and code not in seen:
-        seen.add(code)
-        newest = (table.c.recorded_at.desc().nulls_last(), table.c.row_digest.desc())
-        about = (table.c.region_code == code) & (table.c.family == step.case.family)
-        for row in step.connection.execute(select(table).where(about).order_by(*newest)).mappings():
-            if (row["valid_from"] or day) <= day and (row["valid_to"] is None or day < row["valid_to"]):
-                return dict(row)
-        above = select(regions.c.parent_code).where(regions.c.region_code == code)
-        code = step.connection.execute(above.order_by(regions.c.recorded_at.desc().nulls_last()).limit(1)).scalar()
-    return None
+    rows = in_force(step.connection, "evidence_policies", step.moment.date(), step.moment)
+    mine = {row["region_code"]: row for row in sorted(rows, key=_begins) if row["family"] == step.case.family}
+    return next((mine[code] for code in chain_of(step.connection, region) if code in mine), None)
+
+
+def _begins(row: dict[str, Any]) -> dt.date:
+    return row["valid_from"] or dt.date.min
 
 
 def _entered_at(step: Step) -> dt.datetime:

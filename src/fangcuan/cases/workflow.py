@@ -154,9 +154,17 @@ class Export(_Strict):
     roles: tuple[str, ...] = Field(min_length=1)
 
 
+class Policy(_Strict):
+    """Who proposes a kind of policy (a master table, or `units`), and who approves it; never one person both."""
+
+    propose: tuple[str, ...] = Field(min_length=1)
+    approve: tuple[str, ...] = Field(min_length=1)
+
+
 class Workflow(_Strict):
     version: Literal[1]
     roles: dict[str, Role] = Field(min_length=1)
+    policies: dict[str, Policy] = {}
     administration: tuple[Administration, ...] = ()
     exceptions: tuple[Administration, ...] = ()
     work: tuple[Work, ...] = ()
@@ -217,6 +225,10 @@ class Workflow(_Strict):
             if outcome in outcomes:
                 return Labelling(label=name, route=route)
         return Labelling(label="unclear", route=route)
+
+    def policy(self, kind: str) -> Policy:
+        """Who proposes and approves policies of a kind. Raises KeyError for one that the file does not have."""
+        return self.policies[kind]
 
     def orders(self, status: str, *, proposed: bool) -> list[Order]:
         """Everything a person can do with a case in a status; `proposed`: whether a proposal about it is open."""

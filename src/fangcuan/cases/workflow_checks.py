@@ -50,6 +50,8 @@ def _beside(workflow: Workflow) -> Found:
         found += _unknown_roles(workflow, ("administration", index), each.roles)
     for index, each in enumerate(workflow.exceptions):
         found += _unknown_roles(workflow, ("exceptions", index), each.roles)
+    for kind, policy in workflow.policies.items():
+        found += _unknown_roles(workflow, ("policies", kind), (*policy.propose, *policy.approve))
     for index, work in enumerate(workflow.work):
         found += _unknown_roles(workflow, ("work", index), (*work.roles, *work.own))
     for index, remark in enumerate(workflow.remarks):

@@ -1,4 +1,4 @@
-"""check, rules list|explain|test|approve."""
+"""check, rules list|explain|test|propose|approve|versions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fangcuan.cli.shared import FAILED, AsJson, Home, err, installation, out, print_items, print_json, told
+from fangcuan.cli.shared import FAILED, Acting, AsJson, Home, err, installation, out, print_items, print_json, told
 
 rules = typer.Typer(help="Rules: what they look for, what they give, whether their tests hold.", no_args_is_help=True)
 
@@ -138,23 +138,53 @@ def run_tests(
         raise typer.Exit(FAILED)
 
 
+@rules.command("propose")
+@told
+def propose(unit: str, actor: Acting = None, home: Home = None, as_json: AsJson = False) -> None:
+    """Propose a unit (rule or detector, text and parameters) as it stands now, for somebody else to approve."""
+    from fangcuan.flow.approve import propose_unit
+
+    found, fresh = propose_unit(installation(home), unit, actor=actor)
+    if as_json:
+        print_json({"unit": unit, "digest": found.digest, "proposed": fresh})
+        return
+    said = "proposed; someone else approves it" if fresh else "was proposed before"
+    out.print(f"{unit} {found.digest[:12]} {said}")
+
+
 @rules.command("approve")
 @told
-def approve(
-    unit: str,
-    proposed_by: Annotated[str, typer.Option(help="Who wrote the change.")],
-    approved_by: Annotated[str, typer.Option(help="Who approves it; never the same person.")],
-    home: Home = None,
-) -> None:
-    """Approve a unit as it stands now, so that it files cases; until then it runs as shadow."""
-    from fangcuan.cases.approvals import ApprovalRefused
-    from fangcuan.detect.units import load_units
+def approve(unit: str, actor: Acting = None, home: Home = None, as_json: AsJson = False) -> None:
+    """Approve a unit as it stands now, which somebody else proposed; it files cases from then, and runs as shadow until then."""
     from fangcuan.flow.approve import approve_unit
 
-    found = load_units()[unit]
-    try:
-        approve_unit(installation(home), found, proposed_by=proposed_by, approved_by=approved_by)
-    except ApprovalRefused as error:
-        err.print(f"[red]error[/red] {error}")
-        raise typer.Exit(FAILED) from error
-    out.print(f"{unit} {found.digest[:12]} approved by {approved_by}")
+    found, fresh = approve_unit(installation(home), unit, actor=actor)
+    if as_json:
+        print_json({"unit": unit, "digest": found.digest, "approved": fresh})
+        return
+    out.print(f"{unit} {found.digest[:12]} {'approved' if fresh else 'was approved before'}")
+
+
+@rules.command("versions")
+@told
+def versions(
+    unit: Annotated[str | None, typer.Argument(help="One unit; all by default.")] = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Every text of a unit that was proposed, by whom, and who approved it."""
+    from fangcuan.cases.approvals import list_versions
+
+    items = list_versions(installation(home).engine, unit)
+    if not as_json:
+        for item in items:
+            item["short"] = item["unit_digest"][:12]
+    columns = (
+        ("unit", "unit_id"),
+        ("digest", "short"),
+        ("proposed by", "proposed_by"),
+        ("at", "proposed_at"),
+        ("approved by", "approved_by"),
+        ("at", "approved_at"),
+    )
+    print_items(items, as_json, columns, "nothing was proposed; `fangcuan rules propose UNIT` does so")

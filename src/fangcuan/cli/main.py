@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fangcuan.cli import audit, capture, cases, content, data, export, learning, models, nights, notify, replay, users
+from fangcuan.cli import audit, capture, cases, content, data, export, learning, models, nights, notify, policies, replay, users
 
 app = typer.Typer(
     name="fangcuan",
@@ -26,6 +26,7 @@ audit.add(app)
 users.add(app)
 notify.add(app)
 capture.add(app)
+policies.add(app)
 
 
 def main() -> None:

@@ -41,21 +41,24 @@ def init(
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="For a sample world: an account for each role.")] = False,
 ) -> None:
-    """Make an installation: settings, folders, casebook, first administrator; approve the shipped units.
+    """Make an installation: settings, folders, casebook, first administrator; approve the shipped units and legal gate.
 
     Doing it again is safe.
     """
     from fangcuan.flow.accounts import demo_accounts, first_admin
     from fangcuan.flow.approve import approve_shipped
     from fangcuan.flow.installation import initialise
+    from fangcuan.flow.policies import approve_shipped_policies
 
     made = initialise(home, database_url=database_url, timezone=timezone, sources=source or None)
     fresh = approve_shipped(made)
+    gate = approve_shipped_policies(made)
     first = first_admin(made, admin) if not demo else None
     users = demo_accounts(made) if demo else [first] if first else []
     out.print(f"installation {made.settings.home}")
     out.print(f"casebook     {made.engine.url.render_as_string(hide_password=True)}")
     out.print(f"units        {len(fresh)} newly approved (package default)")
+    out.print(f"legal gate   {gate['legal_gate']} rows newly approved (package default)")
     out.print(f"users        {', '.join(users) if users else 'as they were'}; see `fangcuan users list`")
     out.print(
         "next         fangcuan ingest --world DIR, or name sources in fangcuan.toml; then fangcuan nightly --date DAY"

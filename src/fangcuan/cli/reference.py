@@ -212,6 +212,18 @@ def roles_page() -> str:
                 for one in rules.exports
             ),
         ),
+        "## Policies",
+        "Who proposes and who approves, never one person both. `units`: texts of rules and detectors.\n",
+        _table(
+            ("policy", *rules.roles),
+            (
+                (
+                    f"`{kind}`",
+                    *(_hands(role, each.propose, each.approve) for role in rules.roles),
+                )
+                for kind, each in rules.policies.items()
+            ),
+        ),
         "## Commands on accounts",
         "*own*: everybody for his own account.\n",
         _table(
@@ -249,7 +261,8 @@ def relations_page() -> str:
     lines += [
         "## Master data",
         "Kept in the casebook. Periods are half-open local dates [`valid_from`, `valid_to`) in the brand's time zone, an "
-        "empty one is open; a later `recorded_at` of the same key supersedes the earlier row.\n",
+        "empty one is open; a later `recorded_at` of the same key supersedes the earlier row. `legal_gate` and "
+        "`penalty_ladders` are no source's: their rows come by [approval](../policies.md) alone.\n",
     ]
     lines += [_relation(relation) for relation in MASTERS.values()]
     return "\n".join(lines).rstrip() + "\n"

@@ -25,6 +25,23 @@ from fangcuan.core.contract import (
 DATED: tuple[Column, ...] = (date("valid_from"), date("valid_to"), timestamp("recorded_at"))
 APPROVED: tuple[Column, ...] = (text("approved_by", True), timestamp("approved_at"))
 
+#: What a dealer may be asked to bear.
+PENALTY_STEPS = (
+    "warning",
+    "recall",
+    "buy_back",
+    "fine_fixed",
+    "fine_per_unit",
+    "fine_multiple_of_price",
+    "rebate_withheld_pct",
+    "bonus_withheld_pct",
+    "deposit_cut_pct",
+    "volume_cut_pct",
+    "observation_months",
+    "suspension",
+    "cancellation",
+)
+
 
 def _master(name: str, key: tuple[str, ...], *columns: Column, dated: bool = True, about: str = "") -> Relation:
     dates = DATED if dated else ()
@@ -218,8 +235,46 @@ MASTERS = index(
             text("text", True),
             text("penalty_ladder_id"),
         ),
+        _master(
+            "legal_gate",
+            ("jurisdiction", "family", "action"),
+            text("jurisdiction", True, about="ISO 3166-1 code; `EU` for its members, `UK` for the United Kingdom"),
+            text("family", True, values=("diversion", "price", "code_integrity", "loading")),
+            text("action", True, values=("observe", "notify", "request_explanation", "propose_penalty")),
+            boolean("allowed", True),
+            text("template", about="the only text in which it may be done; any text where empty"),
+            text("legal_basis", True),
+            *APPROVED,
+            about="What may be done about a case, per jurisdiction. What no row allows is denied.",
+        ),
+        _master(
+            "penalty_ladders",
+            ("ladder_id", "offence", "class", "min_quantity", "occurrence", "step"),
+            text("ladder_id", True),
+            text("offence", True),
+            text("class", values=("malicious", "natural", "benign"), about="any where empty"),
+            decimal("min_quantity", minimum=0, about="units at issue from which on the step applies; any where empty"),
+            integer("occurrence", True, minimum=1, about="1: the first in the look-back"),
+            integer("look_back_days", True, minimum=1),
+            text("step", True, values=PENALTY_STEPS),
+            decimal("amount", minimum=0, about="money, percent, multiple or months, as the step says"),
+            decimal("cap", minimum=0, about="money at most"),
+            text("currency"),
+            integer("days", minimum=1, about="to carry it out"),
+            text("rounding", values=("down", "half_up", "up"), about="of money, to its smallest unit"),
+            text("clause_code", True, about="of the contract"),
+            text("jurisdiction", True),
+            text("legal_basis", True),
+            *APPROVED,
+            about="Which penalty follows which offence, and how it climbs with repeats.",
+        ),
     )
 )
+
+#: Master tables in which only what was approved in the casebook counts: no source may load them.
+DECIDED = frozenset({"legal_gate", "penalty_ladders"})
+#: Columns that the approval of a row fills in.
+BY_APPROVAL = frozenset({"approved_by", "approved_at", "recorded_at"})
 
 #: Master tables that carry no validity period.
 UNDATED = frozenset({"regions", "region_neighbours"})

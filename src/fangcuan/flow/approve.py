@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from sqlalchemy import select
-
-from fangcuan.cases.approvals import approve, propose
+from fangcuan.cases import approvals
+from fangcuan.cases.refusals import GuardFailed
 from fangcuan.content.roots import files, shipped_root
 from fangcuan.core.canonical import canonical_json
 from fangcuan.detect.detectors import all_units, unit_text
 from fangcuan.detect.units import AnyUnit
+from fangcuan.flow.accounts import acting
 from fangcuan.flow.installation import Installation
-from fangcuan.store.casework import rule_version
-from fangcuan.store.database import read
-
-#: Who stands behind content that came with the package, before a team says otherwise.
-SHIPPER, DEFAULT_APPROVER = "package:fangcuan", "system:embedded-default"
 
 
 def approve_shipped(installation: Installation) -> list[str]:
@@ -31,9 +27,7 @@ def approve_shipped(installation: Installation) -> list[str]:
         for unit in all_units().values()
         if unit.digest not in approved and not private & {unit.id, unit.id.split(".", 1)[1]}
     ]
-    for unit in fresh:
-        approve_unit(installation, unit, proposed_by=SHIPPER, approved_by=DEFAULT_APPROVER)
-    return [unit.id for unit in fresh]
+    return [unit.id for unit in fresh if approvals.approve_shipped(installation.engine, **_version(unit))]
 
 
 def _private() -> set[str]:
@@ -43,24 +37,36 @@ def _private() -> set[str]:
     return rules | {path.parent.name for root, path in files("detectors", "*/detector.yml") if root != shipped}
 
 
-def approve_unit(installation: Installation, unit: AnyUnit, *, proposed_by: str, approved_by: str) -> None:
-    """Record a unit's text and parameters under its digest, proposed and approved by different people."""
-    proposed = canonical_json({"text": unit_text(unit.id), "parameters": unit.parameters}).decode()
-    propose(
-        installation.engine,
-        unit_id=unit.id,
-        unit_digest=unit.digest,
-        text=proposed,
-        status=unit.rule.status,
-        proposed_by=proposed_by,
-    )
-    approve(installation.engine, unit_digest=unit.digest, approved_by=approved_by)
+def propose_unit(installation: Installation, unit_id: str, *, actor: str | None = None) -> tuple[AnyUnit, bool]:
+    """Propose a unit as it stands now; the unit, and whether this text is new. Raises CommandRefused."""
+    unit = _unit(unit_id)
+    return unit, approvals.propose(installation.engine, acting(installation, actor), **_version(unit))
+
+
+def approve_unit(installation: Installation, unit_id: str, *, actor: str | None = None) -> tuple[AnyUnit, bool]:
+    """Approve a unit as it stands now, which somebody else proposed; the unit, and whether it was not approved before.
+
+    Raises CommandRefused, also where the text was changed after it was proposed.
+    """
+    unit = _unit(unit_id)
+    return unit, approvals.approve(installation.engine, acting(installation, actor), unit_digest=unit.digest)
+
+
+def _unit(unit_id: str) -> AnyUnit:
+    units = all_units()
+    if unit_id not in units:
+        raise GuardFailed(f"no unit {unit_id!r}; `fangcuan rules list` shows them")
+    return units[unit_id]
+
+
+def _version(unit: AnyUnit) -> dict[str, Any]:
+    """Text and parameters of a unit as they are recorded under its digest."""
+    text = canonical_json({"text": unit_text(unit.id), "parameters": unit.parameters}).decode()
+    return {"unit_id": unit.id, "unit_digest": unit.digest, "text": text, "status": unit.rule.status}
 
 
 def approved_digests(installation: Installation) -> frozenset[str]:
-    with read(installation.engine) as connection:
-        statement = select(rule_version.c.unit_digest).where(rule_version.c.approved_by.is_not(None))
-        return frozenset(connection.execute(statement).scalars())
+    return approvals.approved(installation.engine)
 
 
 def shadow_units(installation: Installation, units: Mapping[str, AnyUnit]) -> frozenset[str]:

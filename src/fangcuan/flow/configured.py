@@ -7,6 +7,7 @@ from typing import Any
 
 from fangcuan.content.problem import ContentError, Problem, refuse
 from fangcuan.content.roots import files
+from fangcuan.core.masters import DECIDED
 from fangcuan.flow.installation import Installation
 from fangcuan.ingest import connectors
 from fangcuan.ingest.source import RELATIONS, ConnectorSpec, FeedSpec, SourceSpec, Title, load_source
@@ -90,6 +91,12 @@ _MASTER_ORDER = ("regions", "region_neighbours", "products", "partners", "partne
 
 def _known(path: Path, relation: str, kind: str, problems: list[Problem]) -> bool:
     if path.name.startswith("."):
+        return False
+    if relation in DECIDED:
+        message = (
+            f"{relation} is approved, not loaded; `fangcuan policies propose {relation} {path.name}`, and move it away"
+        )
+        problems.append(Problem(path, 1, message))
         return False
     if relation in RELATIONS and RELATIONS[relation].kind == kind:
         return True

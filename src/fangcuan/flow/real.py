@@ -21,6 +21,7 @@ from fangcuan.flow.approve import approve_shipped
 from fangcuan.flow.configured import source_folders
 from fangcuan.flow.installation import Installation, initialise, open_installation
 from fangcuan.flow.nightly import judge_night
+from fangcuan.flow.policies import approve_shipped_policies
 
 #: Where the data lies; the sources' own paths begin with it.
 VARIABLE = "FANGCUAN_REAL_DATA"
@@ -144,6 +145,7 @@ def install(home: Path, set_id: str) -> Installation:
         memory_limit=MEMORY_LIMIT,
     )
     approve_shipped(made)
+    approve_shipped_policies(made)
     return made
 
 

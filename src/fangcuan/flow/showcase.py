@@ -27,6 +27,7 @@ from fangcuan.flow.filing import shadow_words
 from fangcuan.flow.installation import Installation, initialise
 from fangcuan.flow.night import judged_nights, lake_engine
 from fangcuan.flow.nightly import judge_night, nights_between
+from fangcuan.flow.policies import approve_shipped_policies
 from fangcuan.flow.score import score
 from fangcuan.flow.training import train_detector
 from fangcuan.store.catalogue import Run
@@ -103,6 +104,7 @@ def sample(home: Path, preset: str = "sample", airflow_nights: int = AIRFLOW_NIG
         out.print(f"[bold]1[/]  the sample world lies in {_shown(world)}")
     installation = initialise(home, sources=list(SOURCES))
     approve_shipped(installation)
+    approve_shipped_policies(installation)
     demo_accounts(installation)
     first = spec.start
     nights = nights_between(first, first + dt.timedelta(days=spec.nights - 1))

@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from fangcuan.content.yaml_lines import ContentError, KeyPath, Problem, explain, line_of, load
 from fangcuan.core.contract import Relation
 from fangcuan.core.feeds import FEEDS
-from fangcuan.core.masters import MASTERS
+from fangcuan.core.masters import DECIDED, MASTERS
 from fangcuan.ingest import connectors
 from fangcuan.ingest.expressions import ExpressionError, check
 
@@ -204,6 +204,9 @@ def load_source(folder: Path, variables: Mapping[str, str] | None = None) -> Sou
                     f"{name} is already fed by feed {fed[name] + 1}; make one feed of them",
                 )
             )
+        if name in DECIDED:
+            message = f"{name} is approved, not loaded; `fangcuan policies propose {name} FILE`"
+            found.append((("feeds", position, "relation"), message))
         found.extend((("feeds", position, *where), message) for where, message in _feed_problems(feed))
     problems = [Problem(path, line_of(lines, where), f"{_dotted(where)}: {message}") for where, message in found]
     options: ConnectorSpec | None = None

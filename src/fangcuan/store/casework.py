@@ -44,6 +44,9 @@ rule_version = Table(
     Column("proposed_at", UtcDateTime, nullable=False),
     Column("approved_by", Text),
     Column("approved_at", UtcDateTime),
+    #: Everybody who may have been behind the proposal, and behind the approval: persons, as `cases.access` has them.
+    Column("proposed_persons", CanonicalJson),
+    Column("approved_persons", CanonicalJson),
     CheckConstraint("approved_by is null or approved_by <> proposed_by", name="four_eyes"),
     CheckConstraint("(approved_by is null) = (approved_at is null)", name="approval_complete"),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fangcuan.core.contract import Relation
 from fangcuan.core.feeds import FEEDS
-from fangcuan.core.masters import MASTERS
+from fangcuan.core.masters import DECIDED, MASTERS
 from fangcuan.warehouse.custody import CUSTODY
 from fangcuan.warehouse.engine import literal, quote
 
@@ -86,5 +86,5 @@ def master_view(relation: Relation, night_end: str) -> str:
 
 
 def canonical_names() -> frozenset[str]:
-    """Every relation a unit may read, facts and shared views apart."""
-    return frozenset((*FEEDS, *MASTERS, *CUSTODY, WITHDRAWN_STEPS))
+    """Every relation a unit may read, facts and shared views apart. What may be done about a case is nothing to find it by."""
+    return frozenset((*FEEDS, *MASTERS, *CUSTODY, WITHDRAWN_STEPS)) - DECIDED

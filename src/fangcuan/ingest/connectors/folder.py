@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict
 
 from fangcuan.core.feeds import FEEDS
-from fangcuan.core.masters import MASTERS
+from fangcuan.core.masters import DECIDED, MASTERS
 from fangcuan.ingest.base import FetchContext, RawChunk, RawDocument, Refused
 from fangcuan.ingest.connectors.files import FilesConnector
 
@@ -44,6 +44,11 @@ class FolderConnector:
     def read(self, document: RawDocument, options: FolderOptions, chunk_rows: int) -> Iterator[RawChunk]:
         """Rows of one file. Raises Refused, also for a file whose name is no relation."""
         relation = self.relation_of(document)
+        if relation in DECIDED:
+            raise Refused(
+                "not_loaded",
+                f"{document.name}: {relation} is approved, not loaded; `fangcuan policies propose {relation} FILE`",
+            )
         if relation not in FEEDS and relation not in MASTERS:
             raise Refused(
                 "unknown_relation", f"{document.name}: {relation!r} is no relation of the contract; rename the file"
