@@ -35,6 +35,8 @@ class Settings:
     evidence_lock_days: int = 0
     timezone: str = "Asia/Shanghai"
     currency: str = "CNY"
+    #: Under which law cases fall whose policies and regions tell none: an ISO 3166-1 code, EU or UK. Empty: it stays unknown.
+    jurisdiction: str = ""
     default_vat_rate: str = "0.13"
     memory_limit: str = "4GB"
     threads: int = 2
@@ -64,6 +66,12 @@ class Settings:
             zoneinfo.ZoneInfo(self.timezone)
         except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
             raise SettingsError(f"timezone: {self.timezone!r} is not an IANA zone such as Asia/Shanghai") from error
+        if self.jurisdiction and not (
+            len(self.jurisdiction) == 2 and self.jurisdiction.isascii() and self.jurisdiction.isupper()
+        ):
+            raise SettingsError(
+                f"jurisdiction: {self.jurisdiction!r} is not an ISO 3166-1 code such as CN, nor EU or UK"
+            )
         if self.threads < 1:
             raise SettingsError(f"threads: {self.threads} must be 1 or more")
         if self.max_cases < 0:

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 
 from fangcuan.core.canonical import canonical_json, digest, sha256_hex
 from fangcuan.flow.approve import approve_shipped
-from fangcuan.flow.installation import initialise
+from fangcuan.flow.installation import initialise, open_installation
+from fangcuan.flow.policies import approve_shipped_policies
 
 Ask = Callable[..., tuple[int, Any]]
 
@@ -191,3 +192,27 @@ def test_every_bad_row_is_named_by_file_row_column_and_reason(
     _, receipts = ask(home, "receipts", "--source", "world_trace_events")
     (receipt,) = receipts["items"]
     assert (receipt["rows_quarantined"], receipt["rows_loaded"]) == (len(BAD), len(rows) - len(BAD))
+
+
+def test_what_may_be_done_about_a_case_is_said_with_its_row(judged: Path, tmp_path: Path, ask: Ask) -> None:
+    from fangcuan.cli.main import app
+
+    home = tmp_path / "home"
+    shutil.copytree(judged, home)
+    number = ask(home, "cases", "list")[1]["items"][0]["number"]
+    items = ask(home, "cases", "gate", number)[1]["items"]
+    assert [item["action"] for item in items if item["allowed"]] == ["observe"], "no gate was ever approved here"
+    installation = open_installation(home)
+    assert approve_shipped_policies(installation) == {"legal_gate": 64}
+    installation.engine.dispose()
+    items = ask(home, "cases", "gate", number)[1]["items"]
+    assert {item["jurisdiction"] for item in items} == {"CN"}, "410100 is a code of GB/T 2260"
+    assert {item["row"]: item["allowed"] for item in items} == {
+        f"CN|diversion|{action}": True for action in ("observe", "notify", "request_explanation", "propose_penalty")
+    }
+    assert ask(home, "cases", "gate", number)[1]["items"] == items
+    for command, said in (("gate", "CN|diversion|propose_penalty"), ("notice", "prescribes no text")):
+        done = CliRunner().invoke(app, ["cases", command, number, "--home", str(home)])
+        assert (done.exit_code, said in done.output) == (int(command == "notice"), True), done.output
+    done = CliRunner().invoke(app, ["cases", "gate", "FC-2026-999999", "--home", str(home)])
+    assert (done.exit_code, "no such case" in done.output) == (1, True)

@@ -6,8 +6,10 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
 import fangcuan
-from fangcuan.settings import Settings
+from fangcuan.settings import Settings, SettingsError
 
 #: Settings that are read through a property of another name.
 THROUGH = {
@@ -25,3 +27,14 @@ def test_every_setting_is_read_by_something() -> None:
     )
     read = set(re.findall(r"\bsettings\.(\w+)", text))
     assert {THROUGH.get(item.name, item.name) for item in fields(Settings)} <= read
+
+
+@pytest.mark.parametrize(
+    ("jurisdiction", "right"), [("", True), ("CN", True), ("EU", True), ("cn", False), ("China", False)]
+)
+def test_a_jurisdiction_is_a_code(jurisdiction: str, right: bool, tmp_path: Path) -> None:
+    if right:
+        assert Settings(home=tmp_path, jurisdiction=jurisdiction).jurisdiction == jurisdiction
+        return
+    with pytest.raises(SettingsError, match="jurisdiction"):
+        Settings(home=tmp_path, jurisdiction=jurisdiction)

@@ -1,4 +1,4 @@
-"""cases list|show; what people do with a case is in `case_work`."""
+"""cases list|show|gate|notice; what people do with a case is in `case_work`."""
 
 from __future__ import annotations
 
@@ -130,3 +130,33 @@ def show(
 
 def _said(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+@app.command("gate")
+@told
+def gate(number: str, home: Home = None, as_json: AsJson = False) -> None:
+    """What may be done about a case under the law where it happened, and which row of the legal gate says so."""
+    from fangcuan.flow.casework import gate as gate_of
+
+    items = gate_of(installation(home), number)
+    if as_json:
+        print_json({"items": items})
+        return
+    for item in items:
+        out.print(f"{'allowed' if item['allowed'] else 'blocked'}  {item['action']}", markup=False)
+        out.print(f"         {item['why']['en']}", markup=False)
+        out.print(f"         {item['why']['zh']}", markup=False)
+
+
+@app.command("notice")
+@told
+def notice(number: str, home: Home = None, as_json: AsJson = False) -> None:
+    """The text in which the legal gate lets a notice go out, in English and Chinese; nothing is sent."""
+    from fangcuan.flow.casework import notice as notice_of
+
+    found = notice_of(installation(home), number)
+    if as_json:
+        print_json(found)
+        return
+    out.print(found["text"]["en"], markup=False)
+    out.print(found["text"]["zh"], markup=False)

@@ -58,7 +58,7 @@ def init(
     out.print(f"installation {made.settings.home}")
     out.print(f"casebook     {made.engine.url.render_as_string(hide_password=True)}")
     out.print(f"units        {len(fresh)} newly approved (package default)")
-    out.print(f"legal gate   {gate['legal_gate']} rows newly approved (package default)")
+    out.print(f"legal gate   {gate['legal_gate']} rows newly approved (package default); see docs/legal-gate.md")
     out.print(f"users        {', '.join(users) if users else 'as they were'}; see `fangcuan users list`")
     out.print(
         "next         fangcuan ingest --world DIR, or name sources in fangcuan.toml; then fangcuan nightly --date DAY"

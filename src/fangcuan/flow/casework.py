@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from sqlalchemy import Connection, Row, select
+
 from fangcuan.cases.executor import Command, claim_next, execute
-from fangcuan.cases.refusals import GuardFailed
+from fangcuan.cases.legal_gate import allowed_actions, notice_for
+from fangcuan.cases.refusals import GuardFailed, UnknownCase
 from fangcuan.flow.accounts import acting
 from fangcuan.flow.installation import Installation
+from fangcuan.store.casework import case_file
+from fangcuan.store.database import read
 
 
 def act(
@@ -83,3 +88,26 @@ def next_case(
     if result is None:
         return None
     return {"number": result.case, "status": result.status, "version": result.version, "seq": result.seq}
+
+
+def gate(installation: Installation, number: str) -> list[dict[str, Any]]:
+    """What the legal gate allows about a case today, in the brand's time zone. Raises UnknownCase."""
+    with read(installation.engine) as connection:
+        return allowed_actions(connection, _case(connection, number), _today(installation))
+
+
+def notice(installation: Installation, number: str) -> dict[str, Any]:
+    """The notice that may go out about a case today. Raises UnknownCase, Blocked, GuardFailed where no text is prescribed."""
+    with read(installation.engine) as connection:
+        return notice_for(connection, _case(connection, number), _today(installation))
+
+
+def _case(connection: Connection, number: str) -> Row[Any]:
+    row = connection.execute(select(case_file).where(case_file.c.number == number)).one_or_none()
+    if row is None:
+        raise UnknownCase(f"{number}: no such case")
+    return row
+
+
+def _today(installation: Installation) -> dt.date:
+    return dt.datetime.now(installation.settings.zone).date()

@@ -14,6 +14,7 @@ from fangcuan.cases.evidence import EvidenceBackend, EvidenceStore
 from fangcuan.ingest.stage import RawStore
 from fangcuan.settings import CONFIG_NAME, Settings
 from fangcuan.store.database import open_engine
+from fangcuan.store.policies import JURISDICTION
 
 
 class NotInitialised(Exception):
@@ -30,7 +31,8 @@ class Installation:
     def engine(self) -> Engine:
         if self.settings.casebook_url.startswith("sqlite:///") and not Path(self.settings.casebook_url[10:]).is_file():
             raise NotInitialised(f"no casebook at {self.settings.casebook_url}; run `fangcuan init` first")
-        return open_engine(self.settings.casebook_url)
+        # What the legal gate falls back on goes with every connection, so that no command can forget it.
+        return open_engine(self.settings.casebook_url).execution_options(**{JURISDICTION: self.settings.jurisdiction})
 
     @cached_property
     def evidence(self) -> EvidenceBackend:
