@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from fangcuan.cli import audit, capture, cases, content, data, export, learning, models, nights, notify, policies, replay, users
+from fangcuan.cli import (
+    audit,
+    capture,
+    cases,
+    content,
+    data,
+    export,
+    learning,
+    models,
+    nights,
+    notify,
+    policies,
+    replay,
+    users,
+)
 
 app = typer.Typer(
     name="fangcuan",
