@@ -9,12 +9,14 @@ from typing import Any
 from casework_samples import employ
 from sqlalchemy import Engine, select
 
-from fangcuan.cases import workflow
+from fangcuan.cases import policies, workflow
 from fangcuan.cases.access import Actor
 from fangcuan.cases.attachments import attachments_of
-from fangcuan.cases.executor import Command, CommandResult, execute
+from fangcuan.cases.correspondence import link_hash
+from fangcuan.cases.executor import Command, CommandResult, answer_by_link, execute
 from fangcuan.cases.workflow import PROPOSE, Guarded, Order, Overlay, Proposal, Transition, Verdict, Workflow
 from fangcuan.core.canonical import sha256_hex
+from fangcuan.flow.policies import shipped_rows
 from fangcuan.store.casework import case_file
 from fangcuan.store.database import read
 
@@ -89,6 +91,22 @@ def bring(engine: Engine, number: str, status: str, *, into: str | None = None) 
         give(engine, name, number, ALL, now=later, **meet(engine, step, number, into=into))
         if isinstance(step, Proposal) and step.pending != status:
             give(engine, "approve", number, OTHER)
+
+
+def correspond(engine: Engine, number: str) -> None:
+    """Ask the partner of a case, and let him answer by his link; the legal gate is the one that ships."""
+    policies.approve_shipped(engine, "legal_gate", shipped_rows("legal_gate"))
+    said = {"reason": "other", "text": "one moment"}
+    answer_by_link(engine, ask(engine, number), said, f"answer-{number}")
+
+
+def ask(engine: Engine, number: str) -> str:
+    """Ask the partner of a case; the link for his answer."""
+    due = (dt.datetime.now(dt.UTC) + dt.timedelta(days=9)).isoformat()
+    link_id, secret = f"{next(_KEYS):016x}", f"secret {next(_KEYS)}"
+    given = {"language": "zh", "sha256": sha256_hex(b"letter"), "due_at": due, "link_id": link_id}
+    give(engine, "request_answer", number, ALL, **given, link_hash=link_hash(secret))
+    return f"{link_id}_{secret}"
 
 
 def undrawn(engine: Engine) -> list[str]:

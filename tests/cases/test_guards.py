@@ -59,8 +59,9 @@ def filled(engine: Engine, folder: Path) -> Engine:
     choose_channels(engine, analyst, "x", ["mail"])
     with write(engine) as connection:
         append(connection, [EventDraft("case.due", "service:y", case="FC-2026-000001")])
-    execute(engine, Command("dismiss", "FC-2026-000001", analyst, "d", params={"reason": "low_impact"}))
     orders.staff(engine)
+    orders.correspond(engine, "FC-2026-000001")
+    execute(engine, Command("dismiss", "FC-2026-000001", analyst, "d", params={"reason": "low_impact"}))
     hidden = propose_suppression(
         engine,
         orders.ALL,

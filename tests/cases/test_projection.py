@@ -71,6 +71,8 @@ def worked(engine: Engine, folder: Path) -> Engine:
         policies.propose(engine, AUTHOR, "price_policies", [price_policy(floor=floor)], note="spring")
         policies.approve(engine, SUPERVISOR, int(floor == "90") + 1, reason="agreed")
     policies.propose(engine, AUTHOR, "price_policies", [price_policy(floor="80")])
+    orders.correspond(engine, "FC-2026-000002")
+    orders.ask(engine, "FC-2026-000002")
     return engine
 
 

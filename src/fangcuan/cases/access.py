@@ -37,10 +37,14 @@ class Actor:
 
 @dataclass(frozen=True)
 class Area:
-    """Where something belongs: its regions, each followed by all above it, and its brands. Empty where that is not known."""
+    """Where something belongs: its regions, each followed by all above it, and its brands. Empty where that is not known.
+
+    `partner` is whom it is about, where that is a partner.
+    """
 
     regions: tuple[tuple[str, ...], ...] = ()
     brands: frozenset[str] = frozenset()
+    partner: str | None = None
 
 
 def actor_name(kind: str, user_id: str) -> str:
@@ -115,7 +119,7 @@ def authorise(
 def covers(grant: Row[Any], area: Area) -> bool:
     """Whether a grant reaches all of an area; what is not known to lie inside lies outside."""
     if grant.partner_id is not None:
-        return False
+        return bool(area.partner == grant.partner_id)
     inside = grant.region_code is None or (
         bool(area.regions) and all(grant.region_code in chain for chain in area.regions)
     )

@@ -29,7 +29,8 @@ def area_of(connection: Connection, case: Row[Any]) -> Area:
     chains = tuple(chain_of(connection, code) for code in sorted(code for code in codes if code))
     skus = {case.sku} if case.sku else {row.sku for row in rows if row.sku}
     lines = {case.product_line} if case.product_line else {row.product_line for row in rows if row.product_line}
-    return Area(chains, _brands(connection, skus, lines))
+    about = case.subject_id if case.subject_kind == PARTNER else None
+    return Area(chains, _brands(connection, skus, lines), about)
 
 
 def area_of_row(connection: Connection, row: Mapping[str, Any]) -> Area:

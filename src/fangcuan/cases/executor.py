@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, select
@@ -12,6 +13,7 @@ from fangcuan.cases.access import Actor, authorise
 from fangcuan.cases.areas import area_of
 from fangcuan.cases.attachments import write_beside
 from fangcuan.cases.commands import Command, CommandResult, Done, Step, change
+from fangcuan.cases.correspondence import find_link, linked_actor, take_answer, write_letter
 from fangcuan.cases.events import append, lock_head
 from fangcuan.cases.holding import hold
 from fangcuan.cases.labels import label_findings
@@ -30,7 +32,18 @@ from fangcuan.cases.refusals import (
 )
 from fangcuan.cases.requirements import check, demand
 from fangcuan.cases.urgency import unclaimed
-from fangcuan.cases.workflow import PROPOSE, Order, Overlay, Proposal, Remark, Transition, Verdict, Work, Workflow
+from fangcuan.cases.workflow import (
+    PROPOSE,
+    Letter,
+    Order,
+    Overlay,
+    Proposal,
+    Remark,
+    Transition,
+    Verdict,
+    Work,
+    Workflow,
+)
 from fangcuan.core import failpoints
 from fangcuan.store.casework import case_file, case_machine, command_log
 from fangcuan.store.database import write
@@ -47,6 +60,7 @@ __all__ = [
     "NotOffered",
     "UnknownCase",
     "UnknownUser",
+    "answer_by_link",
     "claim_next",
     "execute",
 ]
@@ -98,6 +112,29 @@ def claim_next(
         raise
 
 
+def answer_by_link(
+    engine: Engine, link: str, params: Mapping[str, Any], key: str, *, now: dt.datetime | None = None
+) -> CommandResult:
+    """Take the answer of whoever holds the link of a notice, about that one case; nothing else can be done with it.
+
+    Raises CommandRefused: for a link that is none or has expired, and for what no answer may hold.
+    """
+    moment, rules = now or dt.datetime.now(dt.UTC), workflows.default()
+    with write(engine) as connection:
+        lock_head(connection)
+        notice = find_link(connection, link, moment)
+        answering = next(each for each in rules.letters if each.does == "answer")
+        actor = linked_actor(notice)
+        command = Command(answering.command, notice.number, actor, key, None, params)
+        earlier = _answered(connection, command)
+        if earlier is not None:
+            return earlier
+        case = _load(connection, notice.number)
+        details = {"role": answering.roles[0], "via": {"link": notice.link_id}}
+        step = Step(connection, rules, command, case, area_of(connection, case), moment, details)
+        return _record(step, take_answer(step, answered_by=actor.name, notice=notice.notice), command)
+
+
 def _carry_out(engine: Engine, command: Command, rules: Workflow, moment: dt.datetime) -> CommandResult:
     with write(engine) as connection:
         lock_head(connection)
@@ -124,10 +161,15 @@ def _apply(
     details = {"role": role, **({"via": via} if (via := actor.via()) else {})}
     step = Step(connection, rules, command, case, area, moment, details)
     done = _do(step, order, proposed)
-    done = label_findings(step, done)
+    return _record(step, label_findings(step, done), asked)
+
+
+def _record(step: Step, done: Done, asked: Command) -> CommandResult:
+    """Append the event, and answer the key of what was asked."""
+    connection, moment = step.connection, step.moment
     failpoints.hit("command.case_updated")
     (seq,) = append(connection, [done.draft], recorded_at=moment)
-    result = CommandResult(command.case, done.status, done.version, seq)
+    result = CommandResult(step.number, done.status, done.version, seq)
     connection.execute(
         command_log.insert().values(
             key=asked.key,
@@ -165,6 +207,8 @@ def _do(step: Step, order: Order, proposed: Row[Any] | None) -> Done:
         case Overlay():
             check(step, order)
             return lay(step, order)
+        case Letter():
+            return write_letter(step, order)
         case Remark():
             return write_beside(step, order)
 

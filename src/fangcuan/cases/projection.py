@@ -36,6 +36,7 @@ from fangcuan.store.casework import (
     finding_occurrence,
     rule_version,
 )
+from fangcuan.store.correspondence import partner_answer, partner_notice
 from fangcuan.store.decisions import case_attachment, decision, legal_hold
 from fangcuan.store.jsontext import canonical_text
 from fangcuan.store.labels import label, suppression, suppression_hit
@@ -55,6 +56,8 @@ TABLES = (
     rule_version,
     checkpoint,
     filing_night,
+    partner_notice,
+    partner_answer,
     label,
     suppression,
     suppression_hit,
@@ -74,12 +77,15 @@ _OF_CASES = frozenset(
         decision,
         legal_hold,
         label,
+        partner_notice,
+        partner_answer,
     )
 )
 #: Columns of which the events hold the sha256.
 _DIGESTED = frozenset({(rule_version.name, "text")}) | projection_accounts.DIGESTED | projection_policies.DIGESTED
 #: Rows that a command writes beside a case: under this name its event holds the row as it is from then on.
 _BESIDE = {"decision": decision, "attachment": case_attachment, "legal_hold": legal_hold, "link": case_link}
+_BESIDE |= {"partner_notice": partner_notice, "partner_answer": partner_answer}
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
 
 Key = tuple[Any, ...]

@@ -14,6 +14,7 @@ from fangcuan.cases.requirements import demand
 from fangcuan.cases.workflow import Proposal, Verdict
 from fangcuan.core.canonical import plain
 from fangcuan.store.casework import case_file, case_machine
+from fangcuan.store.correspondence import partner_answer
 from fangcuan.store.decisions import case_attachment, decision
 
 
@@ -103,7 +104,7 @@ def _refuse_stale(step: Step, kind: Proposal, row: Row[Any]) -> None:
     if row.evidence_root != step.case.evidence_root:
         changed.append("findings were added")
     if row.attachments != _attachments(step):
-        changed.append("something was attached")
+        changed.append("something was attached or answered")
     if step.case.status != (kind.pending or row.from_status):
         changed.append("its status changed")
     if changed:
@@ -132,5 +133,7 @@ def _carried_out(step: Step, kind: Proposal, row: Row[Any]) -> dict[str, Any]:
 
 
 def _attachments(step: Step) -> int:
+    """What was put beside the case so far, the partner's answers included."""
     query = select(func.count()).select_from(case_attachment).where(case_attachment.c.number == step.number)
-    return int(step.connection.execute(query).scalar() or 0)
+    answers = select(func.count()).select_from(partner_answer).where(partner_answer.c.number == step.number)
+    return int(step.connection.execute(query).scalar_one() + step.connection.execute(answers).scalar_one())

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, Row, or_, select
 
 from fangcuan.cases.attachments import attachments_of
 from fangcuan.cases.comments import list_comments
+from fangcuan.cases.correspondence import notices_of
 from fangcuan.cases.evidence import EvidenceBackend, EvidenceDamaged, EvidenceMissing
 from fangcuan.cases.overlays import asleep, holds_of
 from fangcuan.cases.proposals import proposals_of
@@ -112,6 +113,7 @@ def show_case(
         proposals = proposals_of(connection, number)
         attachments = attachments_of(connection, number)
         holds = holds_of(connection, number)
+        notices = notices_of(connection, number)
         timeline = _timeline(connection, number, with_times)
     members = sorted(members, key=lambda member: (member.support, -member.score, member.finding_id))
     findings = [_finding(member, seen[member.finding_id], evidence_store, render) for member in members]
@@ -132,6 +134,7 @@ def show_case(
         "proposals": proposals,
         "attachments": attachments,
         "legal_holds": holds,
+        "notices": notices,
         "timeline": timeline,
     }
 

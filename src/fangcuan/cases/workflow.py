@@ -135,6 +135,16 @@ class Remark(_Strict):
     writes: Literal["comment", "amendment", "attachment", "link"]
 
 
+class Letter(Guarded):
+    """Correspondence with the partner; `while_` None: in every status. `action` is asked of the legal gate."""
+
+    command: str
+    while_: Flag | None = Field(default=None, alias="while")
+    roles: tuple[str, ...] = Field(min_length=1)
+    does: Literal["request", "letter", "extend", "answer"]
+    action: str = "observe"
+
+
 class Labelling(_Strict):
     """`right`, `wrong` or `unclear`, and where a mistake goes to be mended."""
 
@@ -144,7 +154,7 @@ class Labelling(_Strict):
 
 #: The command that opens a proposal; its `kind` says which.
 PROPOSE = "propose"
-Order = Transition | Proposal | Verdict | Work | Overlay | Remark
+Order = Transition | Proposal | Verdict | Work | Overlay | Remark | Letter
 
 
 class Export(_Strict):
@@ -171,6 +181,7 @@ class Workflow(_Strict):
     overlays: tuple[Overlay, ...] = ()
     remarks: tuple[Remark, ...] = ()
     exports: tuple[Export, ...] = ()
+    letters: tuple[Letter, ...] = ()
     statuses: dict[str, Status] = Field(min_length=1)
     transitions: tuple[Transition, ...] = Field(min_length=1)
     proposals: tuple[Proposal, ...] = ()
@@ -239,7 +250,8 @@ class Workflow(_Strict):
         if proposed:
             found += self.verdicts
         found += [each for each in self.work if self.has(status, each.while_)]
-        found += [each for each in self.overlays if each.while_ is None or self.has(status, each.while_)]
+        anywhere: tuple[Overlay | Letter, ...] = (*self.overlays, *self.letters)
+        found += [each for each in anywhere if each.while_ is None or self.has(status, each.while_)]
         return [*found, *self.remarks]
 
     def find(self, command: str, status: str, *, kind: str | None = None, proposed: bool = False) -> Order | None:

@@ -63,6 +63,9 @@ def _beside(workflow: Workflow) -> Found:
         if (overlay.lays is None) == (overlay.lifts is None):
             found.append((("overlays", index), f"{overlay.command}: expected either lays or lifts"))
         found += _lists(("overlays", index), overlay.command, overlay)
+    for index, letter in enumerate(workflow.letters):
+        found += _unknown_roles(workflow, ("letters", index), letter.roles)
+        found += _lists(("letters", index), letter.command, letter)
     for index, verdict in enumerate(workflow.verdicts):
         found += _lists(("verdicts", index), verdict.command, verdict)
     taken = {*workflow.commands(), *([PROPOSE] if workflow.proposals else [])}
@@ -70,6 +73,7 @@ def _beside(workflow: Workflow) -> Found:
         "work": workflow.work,
         "overlays": workflow.overlays,
         "remarks": workflow.remarks,
+        "letters": workflow.letters,
         "verdicts": workflow.verdicts,
     }
     for kind, commands in groups.items():

@@ -119,6 +119,12 @@ def show(
             out.print(f"  decision: {proposal['decision_note']}", markup=False)
     for each in case["attachments"]:
         out.print(f"\n{each['kind']} {each['name']} ({each['sha256'][:16]}…) by {each['attached_by']}", markup=False)
+    for notice in case["notices"]:
+        due = f", answer due {notice['due_at'][:10]}" if notice["due_at"] else ""
+        out.print(f"\n{notice['kind']} to {notice['partner_id']} by {notice['issued_by']}{due}", markup=False)
+        for one in notice["answers"]:
+            files = f" ({len(one['files'])} files)" if one["files"] else ""
+            out.print(f"  answer {one['answer']}, {one['reason']}{files}: {one['text']}", markup=False)
     for each in case["legal_holds"]:
         lifted = f", lifted by {each['lifted_by']}" if each["lifted_by"] else ""
         out.print(f"\nlegal hold {each['hold']} by {each['placed_by']}{lifted}: {each['note']}", markup=False)

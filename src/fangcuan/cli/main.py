@@ -9,6 +9,7 @@ from fangcuan.cli import (
     capture,
     cases,
     content,
+    correspondence,
     data,
     export,
     learning,
@@ -34,6 +35,7 @@ content.add(app)
 models.add(app)
 cases.add(app)
 learning.add(app)
+correspondence.add(app, cases.app)
 replay.add(app)
 export.add(app)
 audit.add(app)

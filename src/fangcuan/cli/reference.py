@@ -195,6 +195,22 @@ def roles_page() -> str:
                 for one in rules.remarks
             ),
         ),
+        "## Letters and answers",
+        "The legal gate is asked for the action; a partner answers by his link or his account, for his own cases.\n",
+        _table(
+            ("command", "in statuses", "action", *rules.roles),
+            (
+                (
+                    f"`{one.command}`",
+                    "all"
+                    if one.while_ is None
+                    else ", ".join(name for name in rules.statuses if rules.has(name, one.while_)),
+                    one.action,
+                    *("✓" if role in one.roles else "" for role in rules.roles),
+                )
+                for one in rules.letters
+            ),
+        ),
         "## Commands on the casebook as a whole",
         _table(
             ("command", *rules.roles),

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from fangcuan.store import accounts, casework, catalogue, decisions, labels, masters, outbox, policies
+from fangcuan.store import accounts, casework, catalogue, correspondence, decisions, labels, masters, outbox, policies
 from fangcuan.store.base import Base
 
 METADATA = Base.metadata
 
-__all__ = ["METADATA", "accounts", "casework", "catalogue", "decisions", "labels", "masters", "outbox", "policies"]
+__all__ = [
+    "METADATA",
+    "accounts",
+    "casework",
+    "catalogue",
+    "correspondence",
+    "decisions",
+    "labels",
+    "masters",
+    "outbox",
+    "policies",
+]
