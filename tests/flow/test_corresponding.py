@@ -124,3 +124,21 @@ def test_without_a_link_nothing_is_stored(place: Installation, fangcuan: Run, tm
         assert code == 1
         assert "not valid" in said
     assert list(place.evidence.digests()) == before
+
+
+def test_a_scrub_misses_what_was_lost(place: Installation, fangcuan: Run, tmp_path: Path) -> None:
+    sent = asked(fangcuan)
+    paper = tmp_path / "permit.pdf"
+    paper.write_bytes(b"%PDF-1.7 permit")
+    photo = tmp_path / "shelf.jpg"
+    photo.write_bytes(b"\xff\xd8\xff shelf")
+    assert fangcuan("answers", "give", sent["link"], "--reason", "other", "--text", "x", "--file", str(paper))[0] == 0
+    assert fangcuan("cases", "attach", CASE, str(photo), "--kind", "site_photo", "--as", "ling")[0] == 0
+    assert fangcuan("audit", "scrub", "--json") == (0, {"items": []})
+    lost = list(place.evidence.digests())
+    assert len(lost) == 5, "two findings, a letter, a paper, a photo"
+    for digest in lost:
+        place.evidence.path(digest).unlink()
+    code, said = fangcuan("audit", "scrub")
+    assert code == 1
+    assert all(f"evidence {digest} is missing" in said for digest in lost)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fangcuan.cli.shared import AsJson, Home, installation, out, print_items, print_json, told
+from fangcuan.cli.shared import FAILED, AsJson, Home, installation, out, print_items, print_json, told
 
 app = typer.Typer(help="The history nobody can rewrite unnoticed.", no_args_is_help=True)
 
@@ -123,6 +123,20 @@ def key(
     out.print(f"{'made' if shown['state'] == 'made' else 'in use'}  {shown['path']}", markup=False)
     out.print(f"public  {shown['public']}", markup=False)
     out.print("Give the public part to your auditor now, and keep the file out of the database's backups.")
+
+
+@app.command("scrub")
+@told
+def scrub(home: Home = None, as_json: AsJson = False) -> None:
+    """Read the whole evidence store: what was altered, can be written to, or is named by a case and missing. Ends with 1 then."""
+    from fangcuan.flow.scrubbing import scrub as scrub_store
+
+    problems = scrub_store(installation(home))
+    items = [{"reason": one.reason, "path": one.path, "message": one.message} for one in problems]
+    columns = (("reason", "reason"), ("path", "path"), ("", "message"))
+    print_items(items, as_json, columns, "every file is what its name says, and nothing is missing")
+    if items:
+        raise typer.Exit(FAILED)
 
 
 @app.command("prove")

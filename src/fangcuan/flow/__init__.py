@@ -128,10 +128,13 @@ def audit_verify() -> dict[str, Any]:
 
 
 def send_notifications() -> dict[str, Any]:
-    """Send what the outbox holds: {"sent", "failed", "given_up", "left", "problems"}."""
+    """Send what the outbox holds: {"sent", "failed", "given_up", "left", "problems"}; what has become due is told first."""
+    from fangcuan.flow.corresponding import overdue
     from fangcuan.flow.notifying import send_due
 
-    return send_due(_installation())
+    place = _installation()
+    overdue(place)
+    return send_due(place)
 
 
 def audit_checkpoint() -> dict[str, Any]:
@@ -150,9 +153,11 @@ def audit_checkpoint() -> dict[str, Any]:
 
 
 def scrub_evidence() -> dict[str, Any]:
-    """Read every file of the evidence store and compare it with its name."""
-    problems = _installation().evidence.scrub()
-    return {"problems": [str(problem) for problem in problems]}
+    """Read every file of the evidence store, compare it with its name, and look for what cases name and is not there."""
+    from fangcuan.flow.scrubbing import scrub
+
+    problems = scrub(_installation())
+    return {"problems": [problem.message for problem in problems]}
 
 
 def tidy() -> dict[str, Any]:
