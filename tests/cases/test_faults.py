@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import casework_samples
+import orders
 import pytest
 from casework_samples import BUSY_SETTINGS, busy_night, employ, file_night, make_finding
 from sqlalchemy import Engine, func, select
@@ -155,7 +156,7 @@ def test_filing_and_commands_at_once_do_not_lock_each_other_up(engine: Engine, f
     import datetime as dt
 
     file_night(engine, folder, [make_finding(f"P{number:02d}") for number in range(20)])
-    numbers = [case["number"] for case in list_cases(engine)]
+    numbers = orders.undrawn(engine)
     failures: list[BaseException] = []
     actor = Actor("user:x", frozenset({"supervisor"}))
     employ(engine, actor)

@@ -50,7 +50,7 @@ def render(
         partner=_name(connection, case.subject_id),
         family=known["families"][case.family][language],
         products=_listed({row.sku or row.product_line for row in rows}, language),
-        regions=_listed({row.region_code for row in rows}, language),
+        regions=_listed({_region(connection, row.region_code, language) for row in rows}, language),
         start=case.window_start.date().isoformat(),
         end=case.window_end.date().isoformat(),
         findings=len(rows),
@@ -70,6 +70,14 @@ def _listed(values: set[Any], language: str) -> str:
     if more > 0:
         joined += f" 等 {len(named)} 项" if language == "zh" else f" and {more} more"
     return joined or "–"
+
+
+def _region(connection: Connection, code: str | None, language: str) -> str | None:
+    """Its name with its code, where the master data have one."""
+    table = MASTER_TABLES["regions"]
+    query = select(table.c[f"name_{language}"]).where(table.c.region_code == code)
+    name = connection.execute(query.order_by(table.c.recorded_at.desc().nulls_last()).limit(1)).scalar()
+    return f"{name} ({code})" if name else code
 
 
 def _name(connection: Connection, partner_id: str) -> str:
