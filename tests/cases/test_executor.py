@@ -102,7 +102,7 @@ def test_a_key_is_answered_once(casebook: Engine) -> None:
         (
             Command("close", CASE, SUPERVISOR, "k", params={"outcome": "confirmed"}),
             NotOffered,
-            "possible: amend, answer, assign, attach, claim, comment, dismiss, escalate, hold",
+            "possible: amend, answer, assign, attach, claim, comment, dismiss, escalate, extend, hold",
         ),
         (Command("regress", CASE, SERVICE, "k"), NotOffered, "not possible while"),
         (Command("fly", CASE, SUPERVISOR, "k"), NotOffered, "fly"),
