@@ -90,6 +90,15 @@ def test_a_letter_tells_what_was_decided(place: Installation, fangcuan: Run) -> 
     assert code == 0
     assert "too small to pursue" in said["text"]
     assert "within 60 days" in said["text"]
+    assert "decided by one person" in said["text"]
+    other = "FC-2026-000002"
+    assert fangcuan("cases", "triage", other, "--as", "ling")[0] == 0
+    reason = ("--reason", "authorised", "--note", "permit 17")
+    assert fangcuan("cases", "propose", other, "dismiss", *reason, "--as", "ling")[0] == 0
+    assert fangcuan("cases", "approve", other, "--as", "wang")[0] == 0
+    text = fangcuan("cases", "letter", other, "--language", "zh", "--as", "wang", "--json")[1]["text"]
+    assert "不是同一人" in text
+    assert "情况属经批准" in text
 
 
 @pytest.mark.parametrize(

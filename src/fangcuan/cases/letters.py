@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, select
 
 from fangcuan.cases.correspondence import REASONS, answers_of
 from fangcuan.store.casework import case_finding, finding
+from fangcuan.store.decisions import decision
 from fangcuan.store.masters import MASTER_TABLES
 
 #: Named in a letter at most; the rest is counted.
@@ -43,6 +44,8 @@ def render(
         .join(case_finding, case_finding.c.finding_id == finding.c.finding_id)
         .where(case_finding.c.number == case.number, case_finding.c.support.is_(False))
     ).all()
+    approved = (decision.c.number == case.number) & (decision.c.verdict == "approved") & (decision.c.kind != "reopen")
+    proposed = connection.execute(select(decision.c.proposal).where(approved).limit(1)).first() is not None
     outcome = known["outcomes"].get(str(case.outcome), {})
     return str(known[kind][language]).format(
         number=case.number,
@@ -59,6 +62,7 @@ def render(
         outcome=outcome.get(language, case.outcome or ""),
         cutoff=case.decision_cutoff.date().isoformat() if case.decision_cutoff else "",
         answers=answers_of(connection, case.number),
+        how=known["how"]["proposed" if proposed else "direct"][language],
         appeal_days=appeal_days,
     )
 
