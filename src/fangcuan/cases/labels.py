@@ -53,7 +53,9 @@ def label_findings(step: Step, done: Done) -> Done:
     ]
     if rows:
         step.connection.execute(label.insert(), rows)
-    return replace(done, draft=replace(done.draft, data={**done.draft.data, "labels": rows}))
+    # Who and when stand in the event itself.
+    told = [{name: value for name, value in row.items() if name not in {"decided_by", "decided_at"}} for row in rows]
+    return replace(done, draft=replace(done.draft, data={**done.draft.data, "labels": told}))
 
 
 def latest_labels(connection: Connection, until: dt.datetime | None = None) -> list[dict[str, Any]]:

@@ -121,7 +121,8 @@ class Rebuilt:
         if "comment" in data:
             self.commented(body, data)
         for row in data.get("labels", ()):
-            self.rows[label.name][(row["number"], row["case_version"], row["finding_id"])] = dict(row)
+            key = (row["number"], row["case_version"], row["finding_id"])
+            self.rows[label.name][key] = {**row, "decided_by": body["actor"], "decided_at": body["recorded_at"]}
 
     def opened(self, body: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         number = body["case"]

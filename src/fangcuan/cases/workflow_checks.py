@@ -58,11 +58,11 @@ def _beside(workflow: Workflow) -> Found:
         found += _unknown_roles(workflow, ("remarks", index), remark.roles)
     for index, overlay in enumerate(workflow.overlays):
         found += _unknown_roles(workflow, ("overlays", index), overlay.roles)
-    for index, export in enumerate(workflow.exports):
-        found += _unknown_roles(workflow, ("exports", index), export.roles)
         if (overlay.lays is None) == (overlay.lifts is None):
             found.append((("overlays", index), f"{overlay.command}: expected either lays or lifts"))
         found += _lists(("overlays", index), overlay.command, overlay)
+    for index, export in enumerate(workflow.exports):
+        found += _unknown_roles(workflow, ("exports", index), export.roles)
     for index, letter in enumerate(workflow.letters):
         found += _unknown_roles(workflow, ("letters", index), letter.roles)
         found += _lists(("letters", index), letter.command, letter)
