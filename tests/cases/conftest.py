@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -48,6 +48,18 @@ def postgresql_template() -> Iterator[str]:
         yield name
     finally:
         _administer(f"drop database {name} with (force)")
+
+
+@pytest.fixture(scope="session")
+def postgresql_copies(postgresql_template: str) -> Callable[[], tuple[str, Callable[[], None]]]:
+    """Makes one more casebook on the server: its address, and what removes it."""
+
+    def make() -> tuple[str, Callable[[], None]]:
+        name = f"fangcuan_test_{uuid.uuid4().hex[:12]}"
+        _administer(f"create database {name} template {postgresql_template}")
+        return _address(name), lambda: _administer(f"drop database {name} with (force)")
+
+    return make
 
 
 @pytest.fixture

@@ -259,17 +259,16 @@ def _on_sqlite(template: Path, tmp_path: Path) -> Callable[[], tuple[Engine, Cal
     return begin
 
 
-def _on_postgresql(template: str) -> Callable[[], tuple[Engine, Callable[[], None]]]:
-    from conftest import _address, _administer
-
+def _on_postgresql(
+    copies: Callable[[], tuple[str, Callable[[], None]]],
+) -> Callable[[], tuple[Engine, Callable[[], None]]]:
     def begin() -> tuple[Engine, Callable[[], None]]:
-        name = f"fangcuan_test_{uuid.uuid4().hex[:12]}"
-        _administer(f"create database {name} template {template}")
-        engine = open_engine(_address(name))
+        address, remove = copies()
+        engine = open_engine(address)
 
         def put_away() -> None:
             engine.dispose()
-            _administer(f"drop database {name} with (force)")
+            remove()
 
         return engine, put_away
 
@@ -283,8 +282,10 @@ def test_random_casework(sqlite_template: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.postgres
-def test_random_casework_on_a_server(postgresql_template: str) -> None:
-    _run(_on_postgresql(postgresql_template), examples=4, steps=30)
+def test_random_casework_on_a_server(
+    postgresql_copies: Callable[[], tuple[str, Callable[[], None]]],
+) -> None:
+    _run(_on_postgresql(postgresql_copies), examples=4, steps=30)
 
 
 @pytest.mark.slow
