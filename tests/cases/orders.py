@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 from itertools import count
+from pathlib import Path
 from typing import Any
 
-from casework_samples import employ
+from casework_samples import employ, file_night, make_finding
 from sqlalchemy import Engine, select
 
 from fangcuan.cases import policies, workflow
 from fangcuan.cases.access import Actor
 from fangcuan.cases.attachments import attachments_of
 from fangcuan.cases.correspondence import link_hash
+from fangcuan.cases.evidence import EvidenceStore
 from fangcuan.cases.executor import Command, CommandResult, answer_by_link, execute
-from fangcuan.cases.workflow import PROPOSE, Guarded, Order, Overlay, Proposal, Transition, Verdict, Workflow
+from fangcuan.cases.views import list_cases, show_case
+from fangcuan.cases.workflow import PROPOSE, Guarded, Order, Overlay, Proposal, Transition, Workflow
 from fangcuan.core.canonical import sha256_hex
 from fangcuan.flow.policies import shipped_rows
 from fangcuan.store.casework import case_file
@@ -118,5 +121,18 @@ def undrawn(engine: Engine) -> list[str]:
     return [row.number for row, out in zip(rows, drawn, strict=True) if not out]
 
 
-def verdicts(rules: Workflow) -> list[Verdict]:
-    return list(rules.verdicts)
+def three_cases(engine: Engine, folder: Path) -> None:
+    """Two cases of one dealer's lines, and one of another family; the first is in triage."""
+    line = {"grouping": {"product_line": "B"}, "product_line": "B"}
+    price = make_finding("P1", unit_id="price.below_floor", family="price")
+    file_night(engine, folder, [make_finding("P1"), make_finding("P1", **line), price])
+    staff(engine)
+    give(engine, "triage", "FC-2026-000001", ALL)
+
+
+def case(engine: Engine, number: str = "FC-2026-000001") -> dict[str, Any]:
+    return next(each for each in list_cases(engine) if each["number"] == number)
+
+
+def shown(engine: Engine, folder: Path, number: str = "FC-2026-000001") -> dict[str, Any]:
+    return show_case(engine, EvidenceStore(folder), number, lambda code, params, language: code)

@@ -56,11 +56,6 @@ def named(user: str) -> str:
     return user if ":" in user else f"user:{user}"
 
 
-def claim(number: str, actor: Acting = None, role: Role = None, home: Home = None, as_json: AsJson = False) -> None:
-    """Take a case that nobody holds."""
-    act(home, "claim", number, actor, role, as_json)
-
-
 def next_(actor: Acting = None, role: Role = None, home: Home = None, as_json: AsJson = False) -> None:
     """Claim the most urgent case that nobody holds, within one's region and brand."""
     from fangcuan.flow.casework import next_case
@@ -85,27 +80,6 @@ def assign(
     act(home, "assign", number, actor, role, as_json, to=named(user), note=note)
 
 
-def release(
-    number: str, note: Note = None, actor: Acting = None, role: Role = None, home: Home = None, as_json: AsJson = False
-) -> None:
-    """Let go of a case one holds; a supervisor, of anybody's."""
-    act(home, "release", number, actor, role, as_json, note=note)
-
-
-def escalate(
-    number: str, note: Why, actor: Acting = None, role: Role = None, home: Home = None, as_json: AsJson = False
-) -> None:
-    """Ask for a supervisor's attention: the case stands first in the list until one assigns or settles it."""
-    act(home, "escalate", number, actor, role, as_json, note=note)
-
-
-def settle(
-    number: str, note: Why, actor: Acting = None, role: Role = None, home: Home = None, as_json: AsJson = False
-) -> None:
-    """End the attention that was asked for."""
-    act(home, "settle", number, actor, role, as_json, note=note)
-
-
 def snooze(
     number: str,
     until: Annotated[str, typer.Option(help="Day (in the brand's time zone) or time at which it comes back.")],
@@ -120,20 +94,6 @@ def snooze(
 ) -> None:
     """Lay a case aside for a while: `cases next` passes over it, its status stays."""
     act(home, "snooze", number, actor, role, as_json, until=until, condition=condition, note=note)
-
-
-def wake_up(
-    number: str, note: Note = None, actor: Acting = None, role: Role = None, home: Home = None, as_json: AsJson = False
-) -> None:
-    """End a snooze."""
-    act(home, "wake_up", number, actor, role, as_json, note=note)
-
-
-def hold(
-    number: str, note: Why, actor: Acting = None, role: Role = None, home: Home = None, as_json: AsJson = False
-) -> None:
-    """Place a legal hold: nothing of the case is closed, sealed or erased until it is lifted."""
-    act(home, "hold", number, actor, role, as_json, note=note)
 
 
 def lift_hold(
@@ -236,25 +196,6 @@ def do(
     act(home, command, number, actor, role, as_json, **{"reason": reason, "outcome": outcome, "note": note, **more})
 
 
-def triage(number: str, actor: Acting = None, role: Role = None, home: Home = None, as_json: AsJson = False) -> None:
-    """Take a new case into triage."""
-    act(home, "triage", number, actor, role, as_json)
-
-
-def request_information(
-    number: str, note: Why, actor: Acting = None, role: Role = None, home: Home = None, as_json: AsJson = False
-) -> None:
-    """Ask somebody for information; the case waits for it."""
-    act(home, "request_information", number, actor, role, as_json, note=note)
-
-
-def receive_information(
-    number: str, note: Why, actor: Acting = None, role: Role = None, home: Home = None, as_json: AsJson = False
-) -> None:
-    """Note what came back; the case is in triage again."""
-    act(home, "receive_information", number, actor, role, as_json, note=note)
-
-
 def dismiss(
     number: str,
     reason: Annotated[str, typer.Option(help=_ANSWERS)],
@@ -289,34 +230,6 @@ def propose(
     act(home, "propose", number, actor, role, as_json, kind=kind, note=note, **given)
 
 
-def approve(
-    number: str, note: Note = None, actor: Acting = None, role: Role = None, home: Home = None, as_json: AsJson = False
-) -> None:
-    """Approve the open proposal about a case; never one's own, and never one that new evidence made stale."""
-    act(home, "approve", number, actor, role, as_json, note=note)
-
-
-def return_(
-    number: str, note: Why, actor: Acting = None, role: Role = None, home: Home = None, as_json: AsJson = False
-) -> None:
-    """Return the open proposal: something is still to be done."""
-    act(home, "return", number, actor, role, as_json, note=note)
-
-
-def reject(
-    number: str, note: Why, actor: Acting = None, role: Role = None, home: Home = None, as_json: AsJson = False
-) -> None:
-    """Reject the open proposal."""
-    act(home, "reject", number, actor, role, as_json, note=note)
-
-
-def withdraw(
-    number: str, note: Note = None, actor: Acting = None, role: Role = None, home: Home = None, as_json: AsJson = False
-) -> None:
-    """Withdraw one's own proposal."""
-    act(home, "withdraw", number, actor, role, as_json, note=note)
-
-
 def close(
     number: str,
     outcome: Annotated[str, typer.Option(help=_ANSWERS)],
@@ -330,38 +243,78 @@ def close(
     act(home, "close", number, actor, role, as_json, outcome=outcome, note=note)
 
 
-def seal(
-    number: str, note: Note = None, actor: Acting = None, role: Role = None, home: Home = None, as_json: AsJson = False
-) -> None:
-    """Seal a decided case once nobody can appeal against it any more; later findings open a new one."""
-    act(home, "seal", number, actor, role, as_json, note=note)
+def _plain(command: str, about: str) -> Callable[..., None]:
+    """A command that asks for nothing but the case."""
+
+    def run(number: str, actor: Acting = None, role: Role = None, home: Home = None, as_json: AsJson = False) -> None:
+        act(home, command, number, actor, role, as_json)
+
+    run.__doc__ = about
+    return run
+
+
+def _noted(command: str, about: str) -> Callable[..., None]:
+    """A command that takes a note."""
+
+    def run(
+        number: str,
+        note: Note = None,
+        actor: Acting = None,
+        role: Role = None,
+        home: Home = None,
+        as_json: AsJson = False,
+    ) -> None:
+        act(home, command, number, actor, role, as_json, note=note)
+
+    run.__doc__ = about
+    return run
+
+
+def _explained(command: str, about: str) -> Callable[..., None]:
+    """A command that asks why."""
+
+    def run(
+        number: str, note: Why, actor: Acting = None, role: Role = None, home: Home = None, as_json: AsJson = False
+    ) -> None:
+        act(home, command, number, actor, role, as_json, note=note)
+
+    run.__doc__ = about
+    return run
 
 
 _COMMANDS: dict[str, Callable[..., None]] = {
-    "claim": claim,
+    "claim": _plain("claim", "Take a case that nobody holds."),
     "next": next_,
     "assign": assign,
-    "release": release,
-    "escalate": escalate,
-    "settle": settle,
+    "release": _noted("release", "Let go of a case one holds; a supervisor, of anybody's."),
+    "escalate": _explained(
+        "escalate",
+        "Ask for a supervisor's attention: the case stands first in the list until one assigns or settles it.",
+    ),
+    "settle": _explained("settle", "End the attention that was asked for."),
     "snooze": snooze,
-    "wake-up": wake_up,
-    "hold": hold,
+    "wake-up": _noted("wake_up", "End a snooze."),
+    "hold": _explained("hold", "Place a legal hold: the case is neither closed nor sealed until it is lifted."),
     "lift-hold": lift_hold,
     "comment": comment,
     "amend": amend,
     "attach": attach,
     "link": link,
     "act": do,
-    "triage": triage,
-    "request-information": request_information,
-    "receive-information": receive_information,
+    "triage": _plain("triage", "Take a new case into triage."),
+    "request-information": _explained("request_information", "Ask somebody for information; the case waits for it."),
+    "receive-information": _explained("receive_information", "Note what came back; the case is in triage again."),
     "dismiss": dismiss,
     "propose": propose,
-    "approve": approve,
-    "return": return_,
-    "reject": reject,
-    "withdraw": withdraw,
+    "approve": _noted(
+        "approve",
+        "Approve the open proposal about a case; never one's own, and never one that new evidence made stale.",
+    ),
+    "return": _explained("return", "Return the open proposal: something is still to be done."),
+    "reject": _explained("reject", "Reject the open proposal."),
+    "withdraw": _noted("withdraw", "Withdraw one's own proposal."),
     "close": close,
-    "seal": seal,
+    "seal": _noted(
+        "seal", "Seal a decided case once nobody can appeal against it any more; later findings open a new one."
+    ),
 }

@@ -136,7 +136,7 @@ def roles_page() -> str:
                 (
                     f"`{each.command}`",
                     f"{', '.join(each.from_)} → {each.to}" + (" (later findings, no person)" if each.wake else ""),
-                    *("✓" if role in each.roles else "" for role in rules.roles),
+                    *_ticks(rules, each.roles),
                 )
                 for each in rules.transitions
             ),
@@ -165,10 +165,8 @@ def roles_page() -> str:
                 (
                     f"`{one.command}`",
                     f"lays {one.lays}" if one.lays else f"lifts {one.lifts}",
-                    "all"
-                    if one.while_ is None
-                    else ", ".join(name for name in rules.statuses if rules.has(name, one.while_)),
-                    *("✓" if role in one.roles else "" for role in rules.roles),
+                    _statuses(rules, one.while_),
+                    *_ticks(rules, one.roles),
                 )
                 for one in rules.overlays
             ),
@@ -180,7 +178,7 @@ def roles_page() -> str:
             (
                 (
                     f"`{one.command}`",
-                    ", ".join(name for name in rules.statuses if rules.has(name, one.while_)),
+                    _statuses(rules, one.while_),
                     *("✓" if role in one.roles else "own" if role in one.own else "" for role in rules.roles),
                 )
                 for one in rules.work
@@ -190,10 +188,7 @@ def roles_page() -> str:
         "In any status; `amend` for one's own comments.\n",
         _table(
             ("command", *rules.roles),
-            (
-                (f"`{one.command}`", *("✓" if role in one.roles else "" for role in rules.roles))
-                for one in rules.remarks
-            ),
+            ((f"`{one.command}`", *_ticks(rules, one.roles)) for one in rules.remarks),
         ),
         "## Letters and answers",
         "The legal gate is asked for the action; a partner answers by his link or his account, for his own cases.\n",
@@ -202,11 +197,9 @@ def roles_page() -> str:
             (
                 (
                     f"`{one.command}`",
-                    "all"
-                    if one.while_ is None
-                    else ", ".join(name for name in rules.statuses if rules.has(name, one.while_)),
+                    _statuses(rules, one.while_),
                     one.action,
-                    *("✓" if role in one.roles else "" for role in rules.roles),
+                    *_ticks(rules, one.roles),
                 )
                 for one in rules.letters
             ),
@@ -214,19 +207,13 @@ def roles_page() -> str:
         "## Commands on the casebook as a whole",
         _table(
             ("command", *rules.roles),
-            (
-                (f"`{one.command}`", *("✓" if role in one.roles else "" for role in rules.roles))
-                for one in rules.exceptions
-            ),
+            ((f"`{one.command}`", *_ticks(rules, one.roles)) for one in rules.exceptions),
         ),
         "## Taking a case out of the house",
         "`fangcuan export`, by [profile](../replay-and-export.md#profiles).\n",
         _table(
             ("profile", *rules.roles),
-            (
-                (f"`{one.profile}`", *("✓" if role in one.roles else "" for role in rules.roles))
-                for one in rules.exports
-            ),
+            ((f"`{one.profile}`", *_ticks(rules, one.roles)) for one in rules.exports),
         ),
         "## Policies",
         "Who proposes and who approves, never one person both. `units`: texts of rules and detectors.\n",
@@ -251,6 +238,17 @@ def roles_page() -> str:
         ),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _ticks(rules: Any, roles: Iterable[str]) -> list[str]:
+    """A mark under each role of the table's head that is among `roles`."""
+    among = set(roles)
+    return ["✓" if role in among else "" for role in rules.roles]
+
+
+def _statuses(rules: Any, flag: Any) -> str:
+    """Statuses with a flag; all of them where there is none."""
+    return "all" if flag is None else ", ".join(name for name in rules.statuses if rules.has(name, flag))
 
 
 def _hands(role: str, proposers: tuple[str, ...], approvers: tuple[str, ...]) -> str:

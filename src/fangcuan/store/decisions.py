@@ -68,7 +68,7 @@ case_attachment = Table(
     UniqueConstraint("number", "kind", "sha256"),
 )
 
-#: While one of them is not lifted, nothing of the case is sealed, closed or erased.
+#: While one of them is not lifted, the case is neither closed nor sealed.
 legal_hold = Table(
     "legal_hold",
     METADATA,
