@@ -60,6 +60,8 @@ class DuckEngine:
         # Progress is shown by whoever was asked for it; the engine would write to standard output on its own.
         self._connection.execute("set enable_progress_bar = false")
         self._held: dict[str, frozenset[Path]] = {}
+        #: What each name is, view or table: the engine replaces neither by the other.
+        self._kinds: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -91,11 +93,18 @@ class DuckEngine:
         self._connection.register(name, table)
 
     def view(self, name: str, sql: str) -> None:
-        self.execute(f"create or replace temp view {quote(name)} as {sql}")
+        self._make(name, "view", sql)
 
     def table(self, name: str, sql: str) -> None:
         """Materialise `sql`; the table lives in memory or in the spill folder, never longer than the connection."""
-        self.execute(f"create or replace temp table {quote(name)} as {sql}")
+        self._make(name, "table", sql)
+
+    def _make(self, name: str, kind: str, sql: str) -> None:
+        if self._kinds.get(name, kind) != kind:
+            # What had no rows last night was a view over no files, and is a table now that it has some.
+            self.execute(f"drop {self._kinds.pop(name)} {quote(name)}")
+        self.execute(f"create or replace temp {kind} {quote(name)} as {sql}")
+        self._kinds[name] = kind
 
     def numbered_table(self, name: str, number: str, sql: str) -> None:
         """Materialise `sql` with a whole number per row in the column `number`, for joins on this connection only."""
@@ -119,6 +128,7 @@ class DuckEngine:
         """Drop what `hold` keeps under `name`, if anything."""
         if self._held.pop(name, None) is not None:
             self.execute(f"drop table {quote(name)}")
+            del self._kinds[name]
 
     def files_view(self, name: str, columns: Mapping[str, str], files: Sequence[Path | str]) -> None:
         """A view over Parquet files with exactly `columns` (name → DuckDB type); no files gives an empty relation."""
