@@ -14,6 +14,7 @@ revoke update on case_link from fangcuan_app;
 revoke update on case_comment from fangcuan_app;
 revoke update on case_attachment from fangcuan_app;
 revoke update on partner_answer from fangcuan_app;
+revoke update on appeal from fangcuan_app;
 revoke update on label from fangcuan_app;
 revoke update on suppression_hit from fangcuan_app;
 revoke update on command_log from fangcuan_app;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,23 +17,29 @@ from fangcuan.cases.attachments import attachments_of
 from fangcuan.cases.correspondence import link_hash
 from fangcuan.cases.evidence import EvidenceStore
 from fangcuan.cases.executor import Command, CommandResult, answer_by_link, execute
+from fangcuan.cases.penalties import latest_penalty
+from fangcuan.cases.policy_rows import proposable
+from fangcuan.cases.refusals import GuardFailed
 from fangcuan.cases.views import list_cases, show_case
-from fangcuan.cases.workflow import PROPOSE, Guarded, Order, Overlay, Proposal, Transition, Workflow
+from fangcuan.cases.workflow import PROPOSE, Guarded, Order, Overlay, Proposal, Sanction, Transition, Workflow
 from fangcuan.core.canonical import sha256_hex
+from fangcuan.core.masters import MASTERS
 from fangcuan.flow.policies import shipped_rows
 from fangcuan.store.casework import case_file
-from fangcuan.store.database import read
+from fangcuan.store.database import read, write
+from fangcuan.store.masters import MASTER_TABLES, business_key
 
-#: Does everything, and is somebody else than the one who approves everything.
+#: Does everything, and is somebody else than the one who approves everything; the third had no part in anything.
 ALL = Actor("user:all", frozenset({"analyst", "supervisor", "legal"}))
 OTHER = Actor("user:other-one", frozenset({"analyst", "supervisor", "legal"}))
+THIRD = Actor("user:third-one", frozenset({"supervisor", "legal"}))
 _KEYS = count()
 #: Long enough ahead that no appeal is possible any more.
 MUCH_LATER = dt.timedelta(days=400)
 
 
 def staff(engine: Engine) -> None:
-    employ(engine, ALL, OTHER)
+    employ(engine, ALL, OTHER, THIRD)
 
 
 def give(
@@ -46,6 +53,10 @@ def meet(engine: Engine, order: Order, number: str, *, into: str | None = None) 
     params: dict[str, Any] = {"kind": order.kind} if isinstance(order, Proposal) else {}
     if isinstance(order, Overlay) and order.lays == "snooze":
         params["until"] = (dt.datetime.now(dt.UTC) + dt.timedelta(days=3)).isoformat()
+    if isinstance(order, Proposal) and order.penalty is not None:
+        agree_ladder(engine, number)
+        if order.penalty.from_ and standing(engine, number) not in order.penalty.from_:
+            penalise(engine, number, order.penalty.from_[0])
     if not isinstance(order, Guarded):
         return params
     for guard in order.guards:
@@ -53,6 +64,8 @@ def meet(engine: Engine, order: Order, number: str, *, into: str | None = None) 
             params[guard] = order.listed(guard)[0]
         elif guard == "note":
             params["note"] = "because"
+        elif guard == "amount":
+            params["amount"] = "1"
         elif guard == "target":
             params["into"] = into
         elif guard == "checklist":
@@ -94,6 +107,83 @@ def bring(engine: Engine, number: str, status: str, *, into: str | None = None) 
         give(engine, name, number, ALL, now=later, **meet(engine, step, number, into=into))
         if isinstance(step, Proposal) and step.pending != status:
             give(engine, "approve", number, OTHER)
+
+
+def agree_ladder(engine: Engine, number: str) -> None:
+    """A contract of the case's partner whose ladder asks for a warning and 10 a unit, 5 the price the second time."""
+    with read(engine) as connection:
+        partner = connection.execute(select(case_file.c.subject_id).where(case_file.c.number == number)).scalar_one()
+    policies.approve_shipped(engine, "legal_gate", shipped_rows("legal_gate"))
+    know(engine, "contracts", contract_ref=f"C-{partner}", partner_id=partner, clause_code="T1", text="t1")
+    know(engine, "products", sku="SKU-1", list_price=Decimal(80), unit_margin=Decimal("12.50"), currency="CNY")
+    common = {"ladder_id": "standard", "offence": "wrong_region", "look_back_days": 365, "clause_code": "T1"}
+    common |= {"jurisdiction": "CN", "legal_basis": "Civil Code art. 585", "valid_from": dt.date(2026, 1, 1)}
+    steps: list[dict[str, Any]] = [
+        {"occurrence": 1, "step": "warning"},
+        {"occurrence": 1, "step": "fine_per_unit", "amount": Decimal(10), "currency": "CNY", "cap": Decimal(100)},
+        {"occurrence": 2, "step": "fine_multiple_of_price", "amount": Decimal(5), "rounding": "half_up"},
+    ]
+    empty: dict[str, Any] = dict.fromkeys(proposable(MASTERS["penalty_ladders"]).column_names)
+    try:
+        made = policies.propose(engine, ALL, "penalty_ladders", [{**empty, **common, **step} for step in steps])
+    except GuardFailed:
+        return  # It is known already.
+    policies.approve(engine, OTHER, made)
+
+
+def know(engine: Engine, relation: str, **values: Any) -> None:
+    """A row of a master table as a source brings it; what is mandatory and not given is made up."""
+    table = MASTER_TABLES[relation]
+    made_up = {"penalty_ladder_id": "standard", "currency": "CNY", "units_per_case": 6, "exclusive": True}
+    row = {column.name: made_up.get(column.name, "A") for column in table.columns if not column.nullable} | values
+    if relation == "contracts":
+        row["penalty_ladder_id"] = "standard"
+    row |= {"business_key": business_key(MASTERS[relation], {**dict.fromkeys(table.columns.keys()), **row})}
+    row |= {"row_digest": sha256_hex(repr(sorted(row.items())).encode()), "source_id": "s", "receipt_id": "r"}
+    with write(engine) as connection:
+        if connection.execute(select(table).where(table.c.row_digest == row["row_digest"])).first() is None:
+            connection.execute(table.insert().values(row))
+
+
+def standing(engine: Engine, number: str) -> str | None:
+    """Status of the latest penalty of a case."""
+    with read(engine) as connection:
+        row = latest_penalty(connection, number)
+    return None if row is None else str(row.status)
+
+
+def penalise(engine: Engine, number: str, status: str) -> None:
+    """Take a confirmed case to a penalty in a status, by the shortest way."""
+    rules = workflow.default()
+    agree_ladder(engine, number)
+    give(engine, PROPOSE, number, ALL, kind="penalty", note="as agreed")
+    give(engine, "approve", number, OTHER)
+    ways: dict[str, list[Sanction | Proposal]] = {str(standing(engine, number)): []}
+    while status not in ways:
+        for start, way in list(ways.items()):
+            for each in (*rules.sanctions, *rules.proposals):
+                step = each if isinstance(each, Sanction) else each.penalty
+                if step is not None and step.to is not None and start in step.from_:
+                    ways.setdefault(step.to, [*way, each])
+    for each in ways[status]:
+        if isinstance(each, Sanction):
+            give(engine, each.command, number, ALL, **ordered(each))
+        else:
+            give(engine, PROPOSE, number, ALL, **meet(engine, each, number))
+            give(engine, "approve", number, THIRD)
+
+
+def ordered(order: Sanction) -> dict[str, Any]:
+    """Parameters that a command on a penalty asks for."""
+    letter = {"language": "zh", "sha256": sha256_hex(b"letter")}
+    link = {"link_id": f"{next(_KEYS):016x}", "link_hash": link_hash(f"secret {next(_KEYS)}")}
+    given: dict[str, dict[str, Any]] = {
+        "issue": letter | link,
+        "appeal": {"reason": order.reasons[0] if order.reasons else None, "text": "we did not"},
+        "settle": {"amount": "1", "note": "received", "accepted": True},
+        "tell": letter,
+    }
+    return given[order.does]
 
 
 def correspond(engine: Engine, number: str) -> None:

@@ -21,6 +21,7 @@ from fangcuan.cases.executor import Conflict, GuardFailed, NotAuthorised, NotOff
 from fangcuan.cases.views import list_cases
 from fangcuan.core.canonical import sha256_hex
 from fangcuan.core.finding import FAMILIES
+from fangcuan.core.masters import PENALTY_STEPS
 from fangcuan.flow.policies import shipped_rows
 from fangcuan.store.database import read
 
@@ -220,11 +221,15 @@ def test_only_to_a_partner_something_is_sent(engine: Engine, folder: Path, open_
 def test_every_word_a_letter_can_need_is_there_in_both_languages() -> None:
     known = letters.words()
     rules = workflow.default()
-    stated = {word for step in (*rules.transitions, *rules.proposals) for word in (*step.outcomes, *step.reasons)}
+    # Reasons about a penalty are none about its case.
+    steps = (*rules.transitions, *(each for each in rules.proposals if each.penalty is None))
+    stated = {word for step in steps for word in (*step.outcomes, *step.reasons)}
     assert set(known["outcomes"]) >= stated
     assert set(known["reasons"]) == set(REASONS)
     assert set(known["families"]) == set(FAMILIES)
-    for section in ("outcomes", "reasons", "families"):
+    assert set(known["appeals"]) == {reason for each in rules.sanctions for reason in each.reasons}
+    assert set(known["steps"]) == set(PENALTY_STEPS)
+    for section in ("outcomes", "reasons", "families", "appeals", "steps", "penalty", "rounding"):
         for words in known[section].values():
             assert set(words) == {"zh", "en"}
             assert all(words.values())

@@ -62,6 +62,9 @@ def filled(engine: Engine, folder: Path) -> Engine:
     orders.staff(engine)
     orders.correspond(engine, "FC-2026-000001")
     execute(engine, Command("dismiss", "FC-2026-000001", analyst, "d", params={"reason": "low_impact"}))
+    file_night(engine, folder, [make_finding("P5")])
+    orders.bring(engine, "FC-2026-000003", "confirmed")
+    orders.penalise(engine, "FC-2026-000003", "appealed")
     hidden = propose_suppression(
         engine,
         orders.ALL,

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Row, bindparam, func, select
 from fangcuan.cases.commands import change
 from fangcuan.cases.events import EventDraft
 from fangcuan.cases.grouping import Action, CaseKey, GroupingPolicy, KnownCase
+from fangcuan.cases.penalties import has_ended
 from fangcuan.cases.prepared import Prepared
 from fangcuan.cases.registry import chunks
 from fangcuan.cases.workflow import Workflow
@@ -29,9 +30,10 @@ def latest_cases(connection: Connection, workflow: Workflow, keys: Iterable[str]
     found: dict[str, KnownCase] = {}
     for part in chunks(sorted(keys)):
         rows = connection.execute(_latest().where(case_file.c.case_key.in_(part)))
-        for key, row in {row.case_key: row for row in rows}.items():
-            stands = _joined(connection, workflow, row)
-            wakes = workflow.has(stands.status, "wakes")
+        where = {row.case_key: (row, _joined(connection, workflow, row)) for row in rows}
+        ended = has_ended(connection, workflow, [stands.number for _, stands in where.values() if not stands.is_open])
+        for key, (row, stands) in where.items():
+            wakes = workflow.has(stands.status, "wakes") and stands.number not in ended
             found[key] = KnownCase(stands.number, row.epoch, stands.is_open, wakes, stands.decision_cutoff)
     return found
 

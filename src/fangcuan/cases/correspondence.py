@@ -78,7 +78,7 @@ def take_answer(step: Step, *, answered_by: str, notice: int | None = None) -> D
         raise GuardFailed(f"answer: notice {row.notice} about {step.number} took answers until {plain(row.expires_at)}")
     if given.get("reason") not in REASONS:
         raise GuardFailed(f"answer: reason {given.get('reason')!r}; expected one of {', '.join(REASONS)}")
-    files = _files(given.get("files") or [])
+    files = listed_files(step.command.name, given.get("files") or [])
     counted = select(func.count()).select_from(partner_answer).where(partner_answer.c.number == step.number)
     if step.connection.execute(counted.where(partner_answer.c.notice == row.notice)).scalar_one() >= MOST_ANSWERS:
         raise GuardFailed(f"answer: notice {row.notice} has {MOST_ANSWERS} answers; ask whoever sent it for a new one")
@@ -147,47 +147,56 @@ def mark_overdue(engine: Engine, now: dt.datetime | None = None) -> list[str]:
 
 def _send(step: Step, order: Letter) -> Done:
     given = step.known("language", "sha256", "link_id", "link_hash", "due_at", "note")
+    check(step, order)
+    due = _due(step, given.get("due_at")) if order.does == "request" else None
+    return step.beside(partner_notice=sent(step, order.does, order.action, due=due, expires=due and due + GRACE))
+
+
+def sent(
+    step: Step, kind: str, action: str, *, due: dt.datetime | None = None, expires: dt.datetime | None = None
+) -> dict[str, Any]:
+    """A notice to the partner as it goes out; one that `expires` has a link. Raises GuardFailed, and Blocked by the gate."""
+    command, given = step.command.name, step.command.params
     if step.case.subject_kind != PARTNER:
         raise GuardFailed(
-            f"{order.command}: {step.number} is about a {step.case.subject_kind}; only to a partner something can be sent"
+            f"{command}: {step.number} is about a {step.case.subject_kind}; only to a partner something can be sent"
         )
-    check(step, order)
     language, sha256 = given.get("language"), str(given.get("sha256") or "")
     if language not in LANGUAGES or not _DIGEST.fullmatch(sha256):
-        raise GuardFailed(f"{order.command}: a notice has a language ({', '.join(LANGUAGES)}) and a text in the store")
+        raise GuardFailed(f"{command}: a notice has a language ({', '.join(LANGUAGES)}) and a text in the store")
     row: dict[str, Any] = {
         "number": step.number,
         "notice": _last(step.connection, step.number) + 1,
-        "kind": order.does,
+        "kind": kind,
         "partner_id": step.case.subject_id,
         "language": language,
         "sha256": sha256,
-        "gate_row": _allowed(step, order, str(language), sha256),
+        "gate_row": _allowed(step, action, str(language), sha256),
         "evidence_root": step.case.evidence_root,
-        **dict.fromkeys(("link_id", "link_hash", "due_at", "expires_at", "overdue_at")),
+        **dict.fromkeys(("link_id", "link_hash", "overdue_at")),
+        "due_at": due,
+        "expires_at": expires,
         "extensions": 0,
         "issued_by": step.command.actor.name,
         "issued_at": step.moment,
     }
-    if order.does == "request":
-        due = _due(step, given.get("due_at"))
-        row |= {"due_at": due, "expires_at": due + GRACE}
+    if expires is not None:
         row |= {"link_id": given.get("link_id"), "link_hash": given.get("link_hash")}
         if not (_LINK.fullmatch(str(row["link_id"])) and _DIGEST.fullmatch(str(row["link_hash"]))):
-            raise GuardFailed(f"{order.command}: a link has an id of 16 and a hash of 64 hex digits")
+            raise GuardFailed(f"{command}: a link has an id of 16 and a hash of 64 hex digits")
     step.connection.execute(partner_notice.insert().values(row))
-    return step.beside(partner_notice=row)
+    return row
 
 
-def _allowed(step: Step, order: Letter, language: str, sha256: str) -> str:
+def _allowed(step: Step, action: str, language: str, sha256: str) -> str:
     """The row of the legal gate that allows it. Where that prescribes the words, they are these words."""
     from fangcuan.cases.legal_gate import notice_for, permitted
 
-    row = permitted(step.connection, step.case, order.action, step.moment.date())
+    row = permitted(step.connection, step.case, action, step.moment.date())
     if row.template is not None:
         prescribed = notice_for(step.connection, step.case, step.moment.date())["text"][language]
         if sha256_hex(prescribed.encode()) != sha256:
-            raise GuardFailed(f"{order.command}: {row.name} prescribes the words of {row.template}, and no others")
+            raise GuardFailed(f"{step.command.name}: {row.name} prescribes the words of {row.template}, and no others")
     return row.name
 
 
@@ -229,15 +238,16 @@ def _due(step: Step, text: Any) -> dt.datetime:
     return due
 
 
-def _files(files: Any) -> list[dict[str, str]]:
+def listed_files(command: str, files: Any) -> list[dict[str, str]]:
+    """Files that come with what a partner says, each with name and sha256. Raises GuardFailed."""
     shaped = isinstance(files, list) and all(isinstance(one, Mapping) for one in files)
     if not shaped or len(files) > MOST_FILES:
-        raise GuardFailed(f"answer: files are a list of at most {MOST_FILES}, each with name and sha256")
+        raise GuardFailed(f"{command}: files are a list of at most {MOST_FILES}, each with name and sha256")
     found = []
     for one in files:
         name, sha256 = str(one.get("name") or ""), str(one.get("sha256") or "")
         if not 0 < len(name) <= 200 or not _DIGEST.fullmatch(sha256):
-            raise GuardFailed(f"answer: file {name[:40]!r} needs a name of at most 200 characters and its sha256")
+            raise GuardFailed(f"{command}: file {name[:40]!r} needs a name of at most 200 characters and its sha256")
         found.append({"name": name, "sha256": sha256})
     return found
 

@@ -18,6 +18,7 @@ from fangcuan.cases.events import append, lock_head
 from fangcuan.cases.holding import hold
 from fangcuan.cases.labels import label_findings
 from fangcuan.cases.overlays import lay
+from fangcuan.cases.penalties import latest_penalty
 from fangcuan.cases.proposals import decide, open_proposal, propose
 from fangcuan.cases.refusals import (
     CommandRefused,
@@ -31,6 +32,7 @@ from fangcuan.cases.refusals import (
     log_refusal,
 )
 from fangcuan.cases.requirements import check, demand
+from fangcuan.cases.sanctions import penalty_of_notice, sanction, take_appeal
 from fangcuan.cases.urgency import unclaimed
 from fangcuan.cases.workflow import (
     PROPOSE,
@@ -39,6 +41,7 @@ from fangcuan.cases.workflow import (
     Overlay,
     Proposal,
     Remark,
+    Sanction,
     Transition,
     Verdict,
     Work,
@@ -115,24 +118,32 @@ def claim_next(
 def answer_by_link(
     engine: Engine, link: str, params: Mapping[str, Any], key: str, *, now: dt.datetime | None = None
 ) -> CommandResult:
-    """Take the answer of whoever holds the link of a notice, about that one case; nothing else can be done with it.
+    """Take what whoever holds the link of a notice says about that one case; nothing else can be done with it.
 
-    Raises CommandRefused: for a link that is none or has expired, and for what no answer may hold.
+    To a question it is an answer, to a penalty an appeal. Raises CommandRefused: for a link that is none or has expired, and for
+    what neither may hold.
     """
     moment, rules = now or dt.datetime.now(dt.UTC), workflows.default()
     with write(engine) as connection:
         lock_head(connection)
         notice = find_link(connection, link, moment)
+        penalty = penalty_of_notice(connection, notice.number, notice.notice)
+        sanctioning = next(each for each in rules.sanctions if each.does == "appeal")
         answering = next(each for each in rules.letters if each.does == "answer")
+        order = sanctioning if penalty is not None else answering
         actor = linked_actor(notice)
-        command = Command(answering.command, notice.number, actor, key, None, params)
+        command = Command(order.command, notice.number, actor, key, None, params)
         earlier = _answered(connection, command)
         if earlier is not None:
             return earlier
         case = _load(connection, notice.number)
-        details = {"role": answering.roles[0], "via": {"link": notice.link_id}}
+        details = {"role": order.roles[0], "via": {"link": notice.link_id}}
         step = Step(connection, rules, command, case, area_of(connection, case), moment, details)
-        return _record(step, take_answer(step, answered_by=actor.name, notice=notice.notice), command)
+        if penalty is None:
+            return _record(step, take_answer(step, answered_by=actor.name, notice=notice.notice), command)
+        if penalty.status not in sanctioning.from_:
+            raise NotOffered(f"{order.command}: not possible with a penalty that is {penalty.status}")
+        return _record(step, take_appeal(step, sanctioning, penalty, by=actor.name), command)
 
 
 def _carry_out(engine: Engine, command: Command, rules: Workflow, moment: dt.datetime) -> CommandResult:
@@ -152,7 +163,8 @@ def _apply(
     """Load the case and do what the command says; `asked` is the command whose key is answered by it."""
     case = _load(connection, command.case)
     proposed = open_proposal(connection, command.case)
-    order = _order(rules, command, case.status, proposed is not None)
+    penalty = latest_penalty(connection, command.case)
+    order = _order(rules, command, case.status, proposed is not None, penalty.status if penalty is not None else None)
     actor, area = command.actor, area_of(connection, case)
     roles = _roles(rules, order, case, actor, proposed)
     role = authorise(connection, actor, command.name, roles, moment, area)
@@ -209,6 +221,8 @@ def _do(step: Step, order: Order, proposed: Row[Any] | None) -> Done:
             return lay(step, order)
         case Letter():
             return write_letter(step, order)
+        case Sanction():
+            return sanction(step, order)
         case Remark():
             return write_beside(step, order)
 
@@ -245,12 +259,13 @@ def _answered(connection: Connection, command: Command) -> CommandResult | None:
     return CommandResult(case, row.result["status"], row.result["version"], row.seq, replayed=True)
 
 
-def _order(rules: Workflow, command: Command, status: str, proposed: bool) -> Order:
+def _order(rules: Workflow, command: Command, status: str, proposed: bool, penalty: str | None) -> Order:
     """What the command means here. Only later evidence wakes a case; nobody gives that as a command."""
     kind = command.params.get("kind") if command.name == PROPOSE else None
-    order = rules.find(command.name, status, kind=kind, proposed=proposed)
+    order = rules.find(command.name, status, kind=kind, proposed=proposed, penalty=penalty)
     if order is None:
         said = command.name if kind is None else f"{command.name} {kind}"
-        possible = ", ".join(rules.offered(status, proposed=proposed)) or "nothing"
-        raise NotOffered(f"{said}: not possible while {command.case} is {status}; possible: {possible}")
+        possible = ", ".join(rules.offered(status, proposed=proposed, penalty=penalty)) or "nothing"
+        with_it = f", with a penalty that is {penalty}" if penalty else ""
+        raise NotOffered(f"{said}: not possible while {command.case} is {status}{with_it}; possible: {possible}")
     return order

@@ -50,10 +50,10 @@ def render(
     return str(known[kind][language]).format(
         number=case.number,
         date=today.isoformat(),
-        partner=_name(connection, case.subject_id),
+        partner=partner_name(connection, case.subject_id),
         family=known["families"][case.family][language],
         products=_listed({row.sku or row.product_line for row in rows}, language),
-        regions=_listed({_region(connection, row.region_code, language) for row in rows}, language),
+        regions=_listed({region_name(connection, row.region_code, language) for row in rows}, language),
         start=case.window_start.date().isoformat(),
         end=case.window_end.date().isoformat(),
         findings=len(rows),
@@ -76,7 +76,7 @@ def _listed(values: set[Any], language: str) -> str:
     return joined or "–"
 
 
-def _region(connection: Connection, code: str | None, language: str) -> str | None:
+def region_name(connection: Connection, code: str | None, language: str) -> str | None:
     """Its name with its code, where the master data have one."""
     table = MASTER_TABLES["regions"]
     query = select(table.c[f"name_{language}"]).where(table.c.region_code == code)
@@ -84,7 +84,7 @@ def _region(connection: Connection, code: str | None, language: str) -> str | No
     return f"{name} ({code})" if name else code
 
 
-def _name(connection: Connection, partner_id: str) -> str:
+def partner_name(connection: Connection, partner_id: str) -> str:
     table = MASTER_TABLES["partners"]
     query = select(table.c.name).where(table.c.partner_id == partner_id)
     name = connection.execute(query.order_by(table.c.recorded_at.desc().nulls_last()).limit(1)).scalar()

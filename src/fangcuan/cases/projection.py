@@ -40,6 +40,7 @@ from fangcuan.store.correspondence import partner_answer, partner_notice
 from fangcuan.store.decisions import case_attachment, decision, legal_hold
 from fangcuan.store.jsontext import canonical_text
 from fangcuan.store.labels import label, suppression, suppression_hit
+from fangcuan.store.penalties import appeal, penalty
 
 #: Differences that are told; a table that was emptied would otherwise tell one per row.
 MOST = 100
@@ -58,6 +59,8 @@ TABLES = (
     filing_night,
     partner_notice,
     partner_answer,
+    penalty,
+    appeal,
     label,
     suppression,
     suppression_hit,
@@ -79,13 +82,15 @@ _OF_CASES = frozenset(
         label,
         partner_notice,
         partner_answer,
+        penalty,
+        appeal,
     )
 )
 #: Columns of which the events hold the sha256.
 _DIGESTED = frozenset({(rule_version.name, "text")}) | projection_accounts.DIGESTED | projection_policies.DIGESTED
 #: Rows that a command writes beside a case: under this name its event holds the row as it is from then on.
 _BESIDE = {"decision": decision, "attachment": case_attachment, "legal_hold": legal_hold, "link": case_link}
-_BESIDE |= {"partner_notice": partner_notice, "partner_answer": partner_answer}
+_BESIDE |= {"partner_notice": partner_notice, "partner_answer": partner_answer, "penalty": penalty, "appeal": appeal}
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
 
 Key = tuple[Any, ...]

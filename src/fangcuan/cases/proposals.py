@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, func, select
 
 from fangcuan.cases.commands import Done, Step, entering
 from fangcuan.cases.four_eyes import persons_behind, refuse_own
+from fangcuan.cases.penalties import carry_out, proposed_params
 from fangcuan.cases.refusals import Conflict, NotAuthorised
 from fangcuan.cases.requirements import demand
 from fangcuan.cases.workflow import Proposal, Verdict
@@ -16,6 +17,7 @@ from fangcuan.core.canonical import plain
 from fangcuan.store.casework import case_file, case_machine
 from fangcuan.store.correspondence import partner_answer
 from fangcuan.store.decisions import case_attachment, decision
+from fangcuan.store.penalties import appeal
 
 
 def open_proposal(connection: Connection, number: str) -> Row[Any] | None:
@@ -37,7 +39,10 @@ def proposals_of(connection: Connection, number: str) -> list[dict[str, Any]]:
 
 def propose(step: Step, proposal: Proposal) -> Done:
     """Open a proposal. Its guards are met now; what it rests on is kept with it."""
-    demand(step, proposal, also=("kind",))
+    makes = proposal.penalty is not None and not proposal.penalty.from_
+    demand(step, proposal, also=("kind", "counted") if makes else ("kind",))
+    given = {name: value for name, value in step.command.params.items() if name != "kind" and value is not None}
+    given |= proposed_params(step, proposal)
     last = select(func.max(decision.c.proposal)).where(decision.c.number == step.number)
     persons = persons_behind(step.connection, step.command.actor)
     row = {
@@ -49,7 +54,7 @@ def propose(step: Step, proposal: Proposal) -> Done:
         "evidence_root": step.case.evidence_root,
         "evidence_cutoff": step.case.window_end,
         "attachments": _attachments(step),
-        "params": {name: value for name, value in step.command.params.items() if name != "kind" and value is not None},
+        "params": {name: value for name, value in given.items() if name != "counted"},
         "proposed_by": step.command.actor.name,
         "proposed_person": persons[0],
         "proposed_persons": list(persons),
@@ -90,13 +95,16 @@ def decide(step: Step, verdict: Verdict, row: Row[Any]) -> Done:
     }
     back = {"status": row.from_status, "is_open": step.rules.has(row.from_status, "open")}
     after: dict[str, Any] = back if kind.pending is not None else {}
+    more: dict[str, Any] = {}
     if verdict.verdict == "approved":
         _refuse_stale(step, kind, row)
         after = _carried_out(step, kind, row)
+        if kind.penalty is not None:
+            more["penalty"] = carry_out(step, kind, row)
     step.connection.execute(
         decision.update().where(decision.c.number == row.number, decision.c.proposal == row.proposal).values(decided)
     )
-    return step.update(after, decision={**row._mapping, **decided})
+    return step.update(after, decision={**row._mapping, **decided}, **more)
 
 
 def _refuse_stale(step: Step, kind: Proposal, row: Row[Any]) -> None:
@@ -133,7 +141,9 @@ def _carried_out(step: Step, kind: Proposal, row: Row[Any]) -> dict[str, Any]:
 
 
 def _attachments(step: Step) -> int:
-    """What was put beside the case so far, the partner's answers included."""
-    query = select(func.count()).select_from(case_attachment).where(case_attachment.c.number == step.number)
-    answers = select(func.count()).select_from(partner_answer).where(partner_answer.c.number == step.number)
-    return int(step.connection.execute(query).scalar_one() + step.connection.execute(answers).scalar_one())
+    """What was put beside the case so far, the partner's answers and appeals included."""
+    counts = (
+        select(func.count()).select_from(table).where(table.c.number == step.number)
+        for table in (case_attachment, partner_answer, appeal)
+    )
+    return sum(int(step.connection.execute(count).scalar_one()) for count in counts)

@@ -14,6 +14,7 @@ from fangcuan.cases.areas import chain_of
 from fangcuan.cases.attachments import attachments_of
 from fangcuan.cases.commands import Step
 from fangcuan.cases.overlays import holds_of
+from fangcuan.cases.penalties import amount_within, latest_penalty
 from fangcuan.cases.policies import in_force
 from fangcuan.cases.refusals import GuardFailed
 from fangcuan.cases.workflow import Guard, Guarded
@@ -138,6 +139,27 @@ def _not_held(step: Step, order: Guarded) -> None:
             )
 
 
+def _penalty_ended(step: Step, order: Guarded) -> None:
+    row = latest_penalty(step.connection, step.number)
+    if row is not None and step.rules.in_course(row.status):
+        raise GuardFailed(
+            f"{step.command.name}: penalty {row.penalty} of {step.number} is {row.status}; settle it, or have it waived or "
+            f"reversed, first"
+        )
+
+
+def _no_penalty(step: Step, order: Guarded) -> None:
+    row = latest_penalty(step.connection, step.number)
+    if row is not None and step.rules.stands(row.status):
+        raise GuardFailed(
+            f"{step.command.name}: penalty {row.penalty} of {step.number} stands ({row.status}); have it waived or reversed first"
+        )
+
+
+def _amount(step: Step, order: Guarded) -> None:
+    amount_within(step)
+
+
 def _corroborations(step: Step) -> list[dict[str, Any]]:
     kinds = step.rules.corroborated.get(step.case.family, ())
     return [each for each in attachments_of(step.connection, step.number) if each["kind"] in kinds]
@@ -177,6 +199,9 @@ _GUARDS: dict[str, Callable[[Step, Guarded], None]] = {
     "corroboration": _corroboration,
     "appeal_window": _appeal_window,
     "not_held": _not_held,
+    "penalty_ended": _penalty_ended,
+    "no_penalty": _no_penalty,
+    "amount": _amount,
 }
 _PARAMETERS: dict[str, tuple[str, ...]] = {
     "reason": ("reason",),
@@ -184,4 +209,5 @@ _PARAMETERS: dict[str, tuple[str, ...]] = {
     "class": ("class",),
     "target": ("into",),
     "checklist": ("checklist",),
+    "amount": ("amount",),
 }

@@ -16,6 +16,7 @@ from fangcuan.cases.comments import list_comments
 from fangcuan.cases.correspondence import notices_of
 from fangcuan.cases.evidence import EvidenceBackend, EvidenceDamaged, EvidenceMissing
 from fangcuan.cases.overlays import asleep, holds_of
+from fangcuan.cases.penalties import penalties_of
 from fangcuan.cases.proposals import proposals_of
 from fangcuan.cases.refusals import UnknownCase
 from fangcuan.cases.urgency import most_urgent_first
@@ -114,6 +115,7 @@ def show_case(
         attachments = attachments_of(connection, number)
         holds = holds_of(connection, number)
         notices = notices_of(connection, number)
+        penalties = penalties_of(connection, number)
         timeline = _timeline(connection, number, with_times)
     members = sorted(members, key=lambda member: (member.support, -member.score, member.finding_id))
     findings = [_finding(member, seen[member.finding_id], evidence_store, render) for member in members]
@@ -135,6 +137,7 @@ def show_case(
         "attachments": attachments,
         "legal_holds": holds,
         "notices": notices,
+        "penalties": penalties,
         "timeline": timeline,
     }
 

@@ -24,6 +24,9 @@ Guard = Literal[
     "corroboration",
     "appeal_window",
     "not_held",
+    "penalty_ended",
+    "no_penalty",
+    "amount",
 ]
 
 
@@ -43,6 +46,11 @@ class Label(_Strict):
 class Status(_Strict):
     label: Label
     flags: frozenset[Flag]
+
+
+class PenaltyStatus(_Strict):
+    label: Label
+    flags: frozenset[Literal["stands", "final"]] = frozenset()
 
 
 class Role(_Strict):
@@ -88,8 +96,18 @@ class Transition(Guarded):
     wake: bool = False
 
 
+class PenaltyStep(_Strict):
+    """What an approved proposal does to the penalty of its case: makes one in `to`, or takes it from `from_` there."""
+
+    from_: tuple[str, ...] = Field(default=(), alias="from")
+    to: str
+
+
 class Proposal(Guarded):
-    """A step that one person proposes and another one decides. `pending`: where the case waits; `to`: where it leads."""
+    """A step that one person proposes and another one decides. `pending`: where the case waits; `to`: where it leads.
+
+    `apart`: nobody decides who had a part in the penalty; `action` is asked of the legal gate.
+    """
 
     kind: str
     from_: tuple[str, ...] = Field(alias="from", min_length=1)
@@ -97,6 +115,9 @@ class Proposal(Guarded):
     to: str | None = None
     roles: tuple[str, ...] = Field(min_length=1)
     approvers: tuple[str, ...] = Field(min_length=1)
+    apart: bool = False
+    action: str | None = None
+    penalty: PenaltyStep | None = None
 
 
 class Verdict(Guarded):
@@ -145,6 +166,17 @@ class Letter(Guarded):
     action: str = "observe"
 
 
+class Sanction(Guarded):
+    """What is done with a penalty that was agreed. `from_` and `to` are statuses of the penalty, not of the case."""
+
+    command: str
+    from_: tuple[str, ...] = Field(alias="from", min_length=1)
+    to: str | None = None
+    roles: tuple[str, ...] = Field(min_length=1)
+    does: Literal["issue", "appeal", "settle", "tell"]
+    action: str | None = None
+
+
 class Labelling(_Strict):
     """`right`, `wrong` or `unclear`, and where a mistake goes to be mended."""
 
@@ -154,7 +186,7 @@ class Labelling(_Strict):
 
 #: The command that opens a proposal; its `kind` says which.
 PROPOSE = "propose"
-Order = Transition | Proposal | Verdict | Work | Overlay | Remark | Letter
+Order = Transition | Proposal | Verdict | Work | Overlay | Remark | Letter | Sanction
 
 
 class Export(_Strict):
@@ -183,6 +215,8 @@ class Workflow(_Strict):
     exports: tuple[Export, ...] = ()
     letters: tuple[Letter, ...] = ()
     statuses: dict[str, Status] = Field(min_length=1)
+    penalty_statuses: dict[str, PenaltyStatus] = Field(default_factory=dict)
+    sanctions: tuple[Sanction, ...] = ()
     transitions: tuple[Transition, ...] = Field(min_length=1)
     proposals: tuple[Proposal, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
@@ -241,29 +275,52 @@ class Workflow(_Strict):
         """Who proposes and approves policies of a kind. Raises KeyError for one that the file does not have."""
         return self.policies[kind]
 
-    def orders(self, status: str, *, proposed: bool) -> list[Order]:
-        """Everything a person can do with a case in a status; `proposed`: whether a proposal about it is open."""
+    def stands(self, penalty: str | None) -> bool:
+        """Whether a penalty in this status counts; False where there is none."""
+        return penalty is not None and "stands" in self.penalty_statuses[penalty].flags
+
+    def in_course(self, penalty: str | None) -> bool:
+        """Whether something is still to be done with a penalty in this status; False where there is none."""
+        return penalty is not None and "final" not in self.penalty_statuses[penalty].flags
+
+    def orders(self, status: str, *, proposed: bool, penalty: str | None = None) -> list[Order]:
+        """Everything a person can do with a case in a status; `proposed`: whether a proposal about it is open; `penalty`: the
+        status of its latest penalty."""
         waiting = any(each.pending == status for each in self.proposals)
         found: list[Order] = [each for each in self.transitions if status in each.from_ and not each.wake]
         if not proposed and not waiting:
-            found += [each for each in self.proposals if status in each.from_]
+            found += [each for each in self.proposals if status in each.from_ and self._fits(each.penalty, penalty)]
         if proposed:
             found += self.verdicts
         found += [each for each in self.work if self.has(status, each.while_)]
         anywhere: tuple[Overlay | Letter, ...] = (*self.overlays, *self.letters)
         found += [each for each in anywhere if each.while_ is None or self.has(status, each.while_)]
-        return [*found, *self.remarks]
+        return [*found, *self.remarks, *(each for each in self.sanctions if penalty in each.from_)]
 
-    def find(self, command: str, status: str, *, kind: str | None = None, proposed: bool = False) -> Order | None:
+    def _fits(self, step: PenaltyStep | None, penalty: str | None) -> bool:
+        """One penalty of a case stands at a time: another is made where none does."""
+        if step is None:
+            return True
+        return penalty in step.from_ if step.from_ else not self.stands(penalty)
+
+    def find(
+        self,
+        command: str,
+        status: str,
+        *,
+        kind: str | None = None,
+        proposed: bool = False,
+        penalty: str | None = None,
+    ) -> Order | None:
         """What a command means in a status, or None where it is not offered there; `kind` is that of a proposal."""
-        for order in self.orders(status, proposed=proposed):
+        for order in self.orders(status, proposed=proposed, penalty=penalty):
             if command_of(order) == command and (not isinstance(order, Proposal) or order.kind == kind):
                 return order
         return None
 
-    def offered(self, status: str, *, proposed: bool = False) -> list[str]:
+    def offered(self, status: str, *, proposed: bool = False, penalty: str | None = None) -> list[str]:
         """Commands that a person can give in a status, sorted; proposals with their kind."""
-        orders = self.orders(status, proposed=proposed)
+        orders = self.orders(status, proposed=proposed, penalty=penalty)
         return sorted({command_of(each) + (f" {each.kind}" if isinstance(each, Proposal) else "") for each in orders})
 
     def transition(self, command: str, status: str) -> Transition | None:

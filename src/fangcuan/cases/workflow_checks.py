@@ -20,6 +20,7 @@ def contradictions(workflow: Workflow) -> Found:
         *_transitions(workflow),
         *_wake_problems(workflow),
         *_proposals(workflow),
+        *_penalties(workflow),
         *_families(workflow),
         *_labels(workflow),
     ]
@@ -74,6 +75,7 @@ def _beside(workflow: Workflow) -> Found:
         "overlays": workflow.overlays,
         "remarks": workflow.remarks,
         "letters": workflow.letters,
+        "sanctions": workflow.sanctions,
         "verdicts": workflow.verdicts,
     }
     for kind, commands in groups.items():
@@ -119,6 +121,44 @@ def _proposals(workflow: Workflow) -> Found:
     wrong = [name for name in ("approved", "returned", "rejected", "withdrawn") if verdicts[name] != 1]
     if wrong and workflow.proposals:
         found.append((("verdicts",), f"expected exactly one command each for: {', '.join(wrong)}"))
+    return found
+
+
+def _penalties(workflow: Workflow) -> Found:
+    """Statuses of penalties that are named are there; an end that nothing leads to is none."""
+    found: Found = []
+    known = ", ".join(workflow.penalty_statuses)
+    named: list[tuple[tuple[Any, ...], tuple[str | None, ...]]] = []
+    for index, sanction in enumerate(workflow.sanctions):
+        at: tuple[Any, ...] = ("sanctions", index)
+        found += _unknown_roles(workflow, at, sanction.roles)
+        found += _lists(at, sanction.command, sanction)
+        named.append((at, (*sanction.from_, sanction.to)))
+        if sanction.does == "issue" and not sanction.days:
+            found.append((at, f"{sanction.command}: expected days, for which it can be appealed against"))
+        if (sanction.to is None) != (sanction.does == "tell"):
+            found.append((at, f"{sanction.command}: expected to, unless it only tells"))
+    for index, proposal in enumerate(workflow.proposals):
+        if proposal.penalty is not None:
+            at = ("proposals", index, "penalty")
+            named.append((at, (*proposal.penalty.from_, proposal.penalty.to)))
+            if proposal.pending is not None or proposal.to is not None:
+                found.append(
+                    (at, f"{proposal.kind}: a penalty leaves its case where it is; expected no pending and no to")
+                )
+    for at, names in named:
+        found += [
+            (at, f"unknown penalty status {name!r}; known: {known or 'none'}")
+            for name in names
+            if name is not None and name not in workflow.penalty_statuses
+        ]
+    for name, status in workflow.penalty_statuses.items():
+        if not any(name in names for _, names in named):
+            found.append((("penalty_statuses", name), f"{name}: nothing leads to it; expected a proposal or sanction"))
+        if not status.flags and workflow.in_course(name):
+            found.append(
+                (("penalty_statuses", name), f"{name} is in course and does not stand; expected stands or final")
+            )
     return found
 
 

@@ -211,15 +211,19 @@ def dismiss(
 
 def propose(
     number: str,
-    kind: Annotated[str, typer.Argument(help="confirm, dismiss, merge, reopen: the proposals of workflow.yml.")],
+    kind: Annotated[
+        str,
+        typer.Argument(help="confirm, dismiss, merge, reopen, uphold, reduce, waive, reverse."),
+    ],
     note: Why,
     outcome: Annotated[str | None, typer.Option(help="confirm: which offence.")] = None,
     class_: Annotated[str | None, typer.Option("--class", help="confirm: malicious, natural or benign.")] = None,
-    reason: Annotated[str | None, typer.Option(help="dismiss: why.")] = None,
+    reason: Annotated[str | None, typer.Option(help="dismiss, reduce, waive, reverse: why.")] = None,
     checked: Annotated[
         list[str] | None, typer.Option(help="confirm: an item of the family's checklist; once for each.")
     ] = None,
     into: Annotated[str | None, typer.Option(help="merge: the case it becomes part of.")] = None,
+    amount: Annotated[str | None, typer.Option(help="reduce: what is due from then on.")] = None,
     actor: Acting = None,
     role: Role = None,
     home: Home = None,
@@ -227,6 +231,7 @@ def propose(
 ) -> None:
     """Propose what should become of a case; somebody else approves, returns or rejects it."""
     given = {"outcome": outcome, "class": class_, "reason": reason, "checklist": checked or None, "into": into}
+    given["amount"] = amount
     act(home, "propose", number, actor, role, as_json, kind=kind, note=note, **given)
 
 

@@ -107,7 +107,9 @@ def show(
             out.print(f"\ncomment {comment['comment']} of {comment['author']}{amended}", markup=False)
             out.print(f"  {comment['text']}", markup=False)
     for proposal in case["proposals"]:
-        said = ", ".join(f"{name}: {_said(value)}" for name, value in proposal["params"].items())
+        said = ", ".join(
+            f"{name}: {_said(value)}" for name, value in proposal["params"].items() if name != "computation"
+        )
         ends = f"{proposal['verdict']} by {proposal['decided_by']}" if proposal["verdict"] else "open"
         stale = ", stale: evidence has come since" if proposal["stale"] else ""
         out.print(
@@ -125,6 +127,15 @@ def show(
         for one in notice["answers"]:
             files = f" ({len(one['files'])} files)" if one["files"] else ""
             out.print(f"  answer {one['answer']}, {one['reason']}{files}: {one['text']}", markup=False)
+    for each in case["penalties"]:
+        settled = f", settled {each['settled']}" if each["settled"] is not None else ""
+        out.print(
+            f"\npenalty {each['penalty']}: {each['status']}; claimed {each['claimed']}, due {each['due']}{settled} "
+            f"{each['currency'] or ''}; `fangcuan penalties show {number}` has its lines",
+            markup=False,
+        )
+        for one in each["appeals"]:
+            out.print(f"  appeal {one['appeal']} of {one['appealed_by']}, {one['reason']}: {one['text']}", markup=False)
     for each in case["legal_holds"]:
         lifted = f", lifted by {each['lifted_by']}" if each["lifted_by"] else ""
         out.print(f"\nlegal hold {each['hold']} by {each['placed_by']}{lifted}: {each['note']}", markup=False)

@@ -16,6 +16,7 @@ from fangcuan.cli import (
     models,
     nights,
     notify,
+    penalties,
     policies,
     replay,
     users,
@@ -43,6 +44,7 @@ users.add(app)
 notify.add(app)
 capture.add(app)
 policies.add(app)
+penalties.add(app)
 
 
 def main() -> None:

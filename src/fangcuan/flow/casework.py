@@ -14,7 +14,7 @@ from fangcuan.cases.legal_gate import allowed_actions, notice_for
 from fangcuan.cases.refusals import GuardFailed, UnknownCase
 from fangcuan.flow.accounts import acting
 from fangcuan.flow.installation import Installation
-from fangcuan.store.casework import case_file
+from fangcuan.store.casework import case_file, case_machine
 from fangcuan.store.database import read
 
 
@@ -93,17 +93,20 @@ def next_case(
 def gate(installation: Installation, number: str) -> list[dict[str, Any]]:
     """What the legal gate allows about a case today, in the brand's time zone. Raises UnknownCase."""
     with read(installation.engine) as connection:
-        return allowed_actions(connection, _case(connection, number), _today(installation))
+        return allowed_actions(connection, case_row(connection, number), _today(installation))
 
 
 def notice(installation: Installation, number: str) -> dict[str, Any]:
     """The notice that may go out about a case today. Raises UnknownCase, Blocked, GuardFailed where no text is prescribed."""
     with read(installation.engine) as connection:
-        return notice_for(connection, _case(connection, number), _today(installation))
+        return notice_for(connection, case_row(connection, number), _today(installation))
 
 
-def _case(connection: Connection, number: str) -> Row[Any]:
-    row = connection.execute(select(case_file).where(case_file.c.number == number)).one_or_none()
+def case_row(connection: Connection, number: str) -> Row[Any]:
+    """A row of `case_file` with its machine columns `window_start`, `window_end` and `evidence_root`. Raises UnknownCase."""
+    machine = (case_machine.c.window_start, case_machine.c.window_end, case_machine.c.evidence_root)
+    joined = select(case_file, *machine).join(case_machine, case_machine.c.number == case_file.c.number)
+    row = connection.execute(joined.where(case_file.c.number == number)).one_or_none()
     if row is None:
         raise UnknownCase(f"{number}: no such case")
     return row

@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, Row, select
-
 from fangcuan.cases import workflow
 from fangcuan.cases.correspondence import MOST_FILES, REASONS, find_link, link_hash, mark_overdue, notices_of
 from fangcuan.cases.executor import answer_by_link
 from fangcuan.cases.legal_gate import notice_for, permitted
 from fangcuan.cases.letters import render, words
-from fangcuan.cases.refusals import GuardFailed, UnknownCase
-from fangcuan.flow.casework import act
+from fangcuan.cases.penalties import penalties_of
+from fangcuan.cases.refusals import GuardFailed
+from fangcuan.cases.sanctions import penalty_of_notice
+from fangcuan.flow.casework import act, case_row
 from fangcuan.flow.installation import Installation
-from fangcuan.store.casework import case_file, case_machine
 from fangcuan.store.database import read
 
 #: Bytes of one file that comes with an answer.
@@ -71,30 +70,44 @@ def answer(
     with read(installation.engine) as connection:
         # Nobody without a link puts anything into the store.
         find_link(connection, link, dt.datetime.now(dt.UTC))
-    if len(files) > MOST_FILES:
-        raise GuardFailed(f"answer: {len(files)} files; at most {MOST_FILES}")
-    contents = [(path.name, _content(path)) for path in files]
-    stored = [{"name": name, "sha256": installation.evidence.put(content)} for name, content in contents]
-    given = {"reason": reason, "text": text, "files": stored}
+    given = {"reason": reason, "text": text, "files": stored_files(installation, files)}
     result = answer_by_link(installation.engine, link, given, key or uuid4().hex)
     return {"number": result.case, "seq": result.seq}
 
 
+def stored_files(installation: Installation, files: Sequence[Path]) -> list[dict[str, str]]:
+    """Papers and photos of a partner, put into the store; name and sha256 of each. Raises GuardFailed, then none is."""
+    if len(files) > MOST_FILES:
+        raise GuardFailed(f"answer: {len(files)} files; at most {MOST_FILES}")
+    contents = [(path.name, _content(path)) for path in files]
+    return [{"name": name, "sha256": installation.evidence.put(content)} for name, content in contents]
+
+
 def partner_view(installation: Installation, link: str) -> dict[str, Any]:
-    """What the holder of a link sees: the notice, until when he can answer, and what he said. Nothing else of the case."""
+    """What the holder of a link sees: the notice, until when he can answer or appeal, and what he said. Nothing else."""
     with read(installation.engine) as connection:
         row = find_link(connection, link, dt.datetime.now(dt.UTC))
         notices = notices_of(connection, row.number)
+        penalty = penalty_of_notice(connection, row.number, row.notice)
+        penalties = penalties_of(connection, row.number) if penalty is not None else []
     shown = next(one for one in notices if one["notice"] == row.notice)
+    known, reasons, kind, said = words()["reasons"], tuple(REASONS), "answer", shown["answers"]
+    if penalty is not None:
+        known, reasons, kind = words()["appeals"], tuple(words()["appeals"]), "appeal"
+        said = next(one["appeals"] for one in penalties if one["penalty"] == penalty.penalty)
     return {
         "number": row.number,
         "text": installation.evidence.get(row.sha256).decode(),
         "due_at": shown["due_at"],
         "expires_at": shown["expires_at"],
-        "reasons": {reason: words()["reasons"][reason] for reason in REASONS},
+        "reasons": {reason: known[reason] for reason in reasons},
         "answers": [
-            {name: one[name] for name in ("answer", "reason", "text", "files", "answered_at")}
-            for one in shown["answers"]
+            {
+                "answer": one[kind],
+                **{name: one[name] for name in ("reason", "text", "files")},
+                "answered_at": one[f"{kind}ed_at"],
+            }
+            for one in said
         ],
     }
 
@@ -115,20 +128,11 @@ def _text(
     if language not in ("zh", "en"):
         raise GuardFailed(f"{command}: language {language!r}; expected zh or en")
     with read(installation.engine) as connection:
-        case = _case(connection, number)
+        case = case_row(connection, number)
         gate = permitted(connection, case, letter.action, today)
         if gate.template is not None:
             return str(notice_for(connection, case, today)["text"][language])
         return render(connection, case, kind, language, today=today, due=due, appeal_days=days)
-
-
-def _case(connection: Connection, number: str) -> Row[Any]:
-    machine = (case_machine.c.window_start, case_machine.c.window_end, case_machine.c.evidence_root)
-    joined = select(case_file, *machine).join(case_machine, case_machine.c.number == case_file.c.number)
-    row = connection.execute(joined.where(case_file.c.number == number)).one_or_none()
-    if row is None:
-        raise UnknownCase(f"{number}: no such case")
-    return row
 
 
 def _content(path: Path) -> bytes:

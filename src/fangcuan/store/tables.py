@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from fangcuan.store import accounts, casework, catalogue, correspondence, decisions, labels, masters, outbox, policies
+from fangcuan.store import (
+    accounts,
+    casework,
+    catalogue,
+    correspondence,
+    decisions,
+    labels,
+    masters,
+    outbox,
+    penalties,
+    policies,
+)
 from fangcuan.store.base import Base
 
 METADATA = Base.metadata
@@ -17,5 +28,6 @@ __all__ = [
     "labels",
     "masters",
     "outbox",
+    "penalties",
     "policies",
 ]
