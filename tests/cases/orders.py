@@ -173,6 +173,24 @@ def penalise(engine: Engine, number: str, status: str) -> None:
             give(engine, "approve", number, THIRD)
 
 
+def ready(engine: Engine, number: str, step: Transition | Proposal, start: str) -> None:
+    """Take a fresh case to where a step can be taken from `start`; a step on a penalty finds one that fits."""
+    if not isinstance(step, Proposal) or step.penalty is None or not step.penalty.from_:
+        bring(engine, number, start)
+        return
+    rules = workflow.default()
+    bring(engine, number, "confirmed")
+    if rules.has(start, "open"):
+        penalise(engine, number, step.penalty.from_[0])
+        give(engine, PROPOSE, number, ALL, kind="reopen", note="look again")
+        give(engine, "approve", number, OTHER)
+    elif start != "confirmed":
+        penalise(engine, number, next(each for each in step.penalty.from_ if not rules.in_course(each)))
+        bring_on = rules.transition("close", "confirmed")
+        assert bring_on is not None
+        give(engine, bring_on.command, number, ALL, **meet(engine, bring_on, number))
+
+
 def ordered(order: Sanction) -> dict[str, Any]:
     """Parameters that a command on a penalty asks for."""
     letter = {"language": "zh", "sha256": sha256_hex(b"letter")}

@@ -72,7 +72,7 @@ def test_every_role_with_every_step(staffed: Engine, folder: Path) -> None:
     for step, start in pairs:
         command = PROPOSE if isinstance(step, Proposal) else step.command
         number = next(numbers)
-        orders.bring(staffed, number, start)
+        orders.ready(staffed, number, step, start)
         for role in RULES.roles:
             tried += 1
             given = orders.meet(staffed, step, number, into=into)
@@ -80,7 +80,7 @@ def test_every_role_with_every_step(staffed: Engine, folder: Path) -> None:
             if attempt(staffed, command, number, role, step.roles, now=later, **given):
                 done += 1
                 number = next(numbers)
-                orders.bring(staffed, number, start)
+                orders.ready(staffed, number, step, start)
     assert len(list_refusals(staffed)) == tried - done
     assert tried > 100
     assert verify(staffed).exit_code == 0
