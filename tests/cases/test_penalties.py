@@ -72,7 +72,7 @@ def test_every_figure_of_a_penalty_is_there(casebook: Engine) -> None:
         "money": "100",
         "currency": "CNY",
     }
-    assert fine["clause"] == {"contract_ref": "C-P1", "text": "t1"}
+    assert fine["clause"] == {"contract_ref": "C-P1", "wording": "t1"}
     assert (found["claimed"], found["currency"], found["occurrence"], found["earlier"]) == ("100", "CNY", 1, [])
     assert found["day"] == "2026-03-31", "the last day of the window, not the first of the next"
     assert found["counted"] == [
@@ -221,7 +221,7 @@ def test_what_it_was_computed_from_must_not_change_before_it_is_agreed(casebook:
         give(casebook, "approve", CASE, OTHER)
     give(casebook, "return", CASE, OTHER, note="the contract was amended")
     penalise(casebook, CASE, "agreed")
-    assert the_penalty(casebook)["computation"]["lines"][0]["clause"]["text"] == "t1, amended"
+    assert the_penalty(casebook)["computation"]["lines"][0]["clause"]["wording"] == "t1, amended"
 
 
 def test_later_evidence_makes_it_stale(casebook: Engine, folder: Path) -> None:

@@ -295,7 +295,7 @@ def _clauses(
 ) -> dict[tuple[str, str], dict[str, str]]:
     """(ladder, clause) → contract and text, of the partner's contracts on a day."""
     return {
-        (row["penalty_ladder_id"], row["clause_code"]): {"contract_ref": row["contract_ref"], "text": row["text"]}
+        (row["penalty_ladder_id"], row["clause_code"]): {"contract_ref": row["contract_ref"], "wording": row["text"]}
         for row in in_force(connection, "contracts", day, moment)
         if row["partner_id"] == partner_id and row["penalty_ladder_id"]
     }

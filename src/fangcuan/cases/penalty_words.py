@@ -16,7 +16,7 @@ from fangcuan.core.canonical import decimal_text
 from fangcuan.store.decisions import decision
 
 
-def told_lines(connection: Connection, computation: Mapping[str, Any], language: str) -> list[str]:
+def told_lines(computation: Mapping[str, Any], language: str) -> list[str]:
     """The lines of a computation (`cases.penalties.compute`), one sentence each."""
     known = words()
     found = []
@@ -48,9 +48,9 @@ def told_lines(connection: Connection, computation: Mapping[str, Any], language:
                 cap=cap,
                 money=_money(each["money"], currency),
             )
-        clause = f"“{each['clause']['text']}”（{each['clause']['contract_ref']}）"
+        clause = f"“{each['clause']['wording']}”（{each['clause']['contract_ref']}）"
         if language == "en":
-            clause = f"“{each['clause']['text']}” ({each['clause']['contract_ref']})"
+            clause = f"“{each['clause']['wording']}” ({each['clause']['contract_ref']})"
         found.append(
             known["penalty"]["line"][language].format(
                 at=at, clause_code=each["clause_code"], step=step, sum=total, clause=clause
@@ -98,7 +98,7 @@ def render_issue(
         partner=partner_name(connection, row.partner_id),
         outcome=words()["outcomes"].get(row.offence, {}).get(language, row.offence),
         contract=", ".join(computation["contract"]),
-        lines="\n\n".join(told_lines(connection, computation, language)),
+        lines="\n\n".join(told_lines(computation, language)),
         claimed=claimed_words(computation["claimed"], row.currency, language),
         counted=counted_words(connection, computation, language),
         occurrence=occurrence_words(computation, language),

@@ -31,7 +31,7 @@ def sanction(step: Step, order: Sanction) -> Done:
             return _settle(step, order, before)
         case "tell":
             step.known("language", "sha256")
-            return step.beside(partner_notice=sent(step, order.does, str(order.action)))
+            return step.beside(partner_notice=sent(step, "review", str(order.action)))
 
 
 def take_appeal(step: Step, order: Sanction, before: Row[Any], *, by: str) -> Done:
@@ -68,7 +68,7 @@ def _issue(step: Step, order: Sanction, before: Row[Any]) -> Done:
     step.known("language", "sha256", "link_id", "link_hash", "appeal_until")
     check(step, order)
     until = _until(step, order)
-    notice = sent(step, order.does, str(order.action), expires=until)
+    notice = sent(step, "penalty", str(order.action), expires=until)
     after = {
         "status": order.to,
         "issued_at": step.moment,

@@ -59,7 +59,7 @@ def shown(installation: Installation, number: str) -> list[dict[str, Any]]:
 def _words(connection: Connection, computation: Mapping[str, Any]) -> dict[str, list[str]]:
     return {
         language: [
-            *told_lines(connection, computation, language),
+            *told_lines(computation, language),
             counted_words(connection, computation, language),
             occurrence_words(computation, language),
         ]

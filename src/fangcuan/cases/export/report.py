@@ -14,6 +14,8 @@ from typing import Any, Literal
 import yaml
 
 from fangcuan.cases import workflow as workflows
+from fangcuan.cases.letters import words as words_of_letters
+from fangcuan.cases.penalty_words import claimed_words, told_lines
 
 LANGUAGES = ("zh", "en")
 #: PDF/A-2a for the archive, PDF/UA-1 for readers who listen. The compiler checks both while it writes, and fails otherwise.
@@ -77,6 +79,7 @@ def prepared(
             "proposals": [_proposal(one) for one in case["proposals"]],
             "attachments": [_attachment(one, redacted["attachments"], words) for one in case["attachments"]],
             "holds": [[one["placed_at"][:10], str(one["placed_by"]), str(one["note"])] for one in case["legal_holds"]],
+            "penalties": [_penalty(one, words, language) for one in case["penalties"]],
             "timeline": [_entry(one, words, language) for one in case["timeline"]],
             "hidden": [[where, str(count)] for where, count in _by_field(redacted["counts"])],
         }
@@ -124,6 +127,22 @@ def _proposal(one: Mapping[str, Any]) -> list[str]:
     proposed = f"{one['proposed_by']}, {_moment(one['proposed_at'])}"
     grounds = "; ".join(str(value) for value in said if value)
     return [one["kind"], proposed, grounds, "; ".join(text for text in (decided, one["decision_note"]) if text)]
+
+
+def _penalty(one: Mapping[str, Any], words: Mapping[str, Any], language: str) -> dict[str, Any]:
+    label = workflows.default().penalty_statuses[one["status"]].label.model_dump()[language]
+    facts = [
+        (words["facts"][name], claimed_words(one[name], one["currency"], language))
+        for name in ("claimed", "due", "settled")
+        if one[name] is not None
+    ]
+    said = words_of_letters()["appeals"]
+    appeals = [
+        [f"{each['appealed_by']}, {_moment(each['appealed_at'])}", said[each["reason"]][language], str(each["text"])]
+        for each in one["appeals"]
+    ]
+    title = f"{one['penalty']}: {label}"
+    return {"title": title, "lines": told_lines(one["computation"], language), "facts": facts, "appeals": appeals}
 
 
 def _attachment(one: Mapping[str, Any], shown: str, words: Mapping[str, Any]) -> list[str]:
