@@ -17,6 +17,8 @@ revoke update on partner_answer from fangcuan_app;
 revoke update on appeal from fangcuan_app;
 revoke update on label from fangcuan_app;
 revoke update on suppression_hit from fangcuan_app;
+revoke update on audit_sample from fangcuan_app;
+revoke update on audit_review from fangcuan_app;
 revoke update on command_log from fangcuan_app;
 revoke update on checkpoint from fangcuan_app;
 revoke update on checkpoint_anchor from fangcuan_app;

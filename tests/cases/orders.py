@@ -14,6 +14,7 @@ from sqlalchemy import Engine, select
 from fangcuan.cases import policies, workflow
 from fangcuan.cases.access import Actor
 from fangcuan.cases.attachments import attachments_of
+from fangcuan.cases.audit_sample import SampleFilter, draw_sample
 from fangcuan.cases.correspondence import link_hash
 from fangcuan.cases.evidence import EvidenceStore
 from fangcuan.cases.executor import Command, CommandResult, answer_by_link, execute
@@ -33,6 +34,8 @@ from fangcuan.store.masters import MASTER_TABLES, business_key
 ALL = Actor("user:all", frozenset({"analyst", "supervisor", "legal"}))
 OTHER = Actor("user:other-one", frozenset({"analyst", "supervisor", "legal"}))
 THIRD = Actor("user:third-one", frozenset({"supervisor", "legal"}))
+#: Has worked on no case.
+AUDITOR = Actor("user:qiu", frozenset({"auditor"}))
 _KEYS = count()
 #: Long enough ahead that no appeal is possible any more.
 MUCH_LATER = dt.timedelta(days=400)
@@ -218,6 +221,14 @@ def ask(engine: Engine, number: str) -> str:
     given = {"language": "zh", "sha256": sha256_hex(b"letter"), "due_at": due, "link_id": link_id}
     give(engine, "request_answer", number, ALL, **given, link_hash=link_hash(secret))
     return f"{link_id}_{secret}"
+
+
+def look_again(engine: Engine, number: str) -> None:
+    """Draw a sample of all cases, and review one of them for it."""
+    employ(engine, AUDITOR)
+    drawn = draw_sample(engine, AUDITOR, count=99, seed="lottery", filters=SampleFilter(decided=False))
+    said = {"result": "disagrees", "reasons": ["evidence_too_thin", "unlike_others"], "note": "two photos of one shelf"}
+    give(engine, "review", number, AUDITOR, sample=drawn["sample"], **said)
 
 
 def undrawn(engine: Engine) -> list[str]:

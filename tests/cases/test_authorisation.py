@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from casework_samples import employ, file_night, make_finding
 from sqlalchemy import Engine
 
-from fangcuan.cases import channels, grants, people, suppressions, tokens, workflow
+from fangcuan.cases import audit_sample, channels, grants, people, suppressions, tokens, workflow
 from fangcuan.cases.access import Actor, Area, covers
 from fangcuan.cases.attachments import LINKS
 from fangcuan.cases.audit import verify
@@ -156,6 +157,7 @@ def test_every_role_with_every_remark(staffed: Engine, folder: Path) -> None:
             params: dict[str, Any] = {
                 "attachment": {"kind": "other", "name": role, "sha256": sha256_hex(role.encode())},
                 "link": {"other": other, "kind": LINKS[sorted(RULES.roles).index(role) % len(LINKS)]},
+                "review": {"result": "agrees"},
             }.get(remark.writes, {"text": role})
             if remark.writes == "amendment" and role in remark.roles:
                 written = execute(staffed, Command("comment", number, actor, f"{role}-first", None, params))
@@ -214,12 +216,19 @@ def _export_labels(engine: Engine, actor: Actor) -> None:
         record("labels.exported", {"rows": 0})
 
 
+def _draw_sample(engine: Engine, actor: Actor) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file_night(engine, Path(folder), [make_finding()])
+    audit_sample.draw_sample(engine, actor, count=1, seed="s", filters=audit_sample.SampleFilter(decided=False))
+
+
 #: Each command on the casebook as a whole.
 EXCEPTIONS: dict[str, Callable[[Engine, Actor], Any]] = {
     "propose_suppression": _suppress,
     "approve_suppression": lambda e, a: suppressions.approve_suppression(e, a, _suppress(e, orders.ALL)),
     "end_suppression": lambda e, a: suppressions.end_suppression(e, a, _suppress(e, orders.ALL)),
     "export_labels": _export_labels,
+    "draw_sample": _draw_sample,
 }
 
 

@@ -75,6 +75,7 @@ def filled(engine: Engine, folder: Path) -> Engine:
         ends_on=FIRST + dt.timedelta(days=9),
     )
     approve_suppression(engine, orders.OTHER, hidden)
+    orders.look_again(engine, "FC-2026-000001")
     file_night(engine, folder, [make_finding("P9")], FIRST + dt.timedelta(days=1))
     for table in guards.APPEND_ONLY:
         with write(engine) as connection:

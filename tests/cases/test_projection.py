@@ -73,6 +73,7 @@ def worked(engine: Engine, folder: Path) -> Engine:
     policies.propose(engine, AUTHOR, "price_policies", [price_policy(floor="80")])
     orders.correspond(engine, "FC-2026-000002")
     orders.ask(engine, "FC-2026-000002")
+    orders.look_again(engine, "FC-2026-000002")
     return engine
 
 

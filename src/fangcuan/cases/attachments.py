@@ -10,6 +10,7 @@ from sqlalchemy import Connection, func, select
 from fangcuan.cases.commands import Done, Step
 from fangcuan.cases.comments import write_comment
 from fangcuan.cases.refusals import GuardFailed, UnknownCase
+from fangcuan.cases.reviews import write_review
 from fangcuan.cases.workflow import Remark
 from fangcuan.core.canonical import plain
 from fangcuan.store.casework import case_file, case_link
@@ -33,11 +34,13 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def write_beside(step: Step, remark: Remark) -> Done:
-    """Comment, amend, attach or link. Raises GuardFailed for what cannot be written."""
+    """Comment, amend, attach, link or review. Raises GuardFailed for what cannot be written."""
     if remark.writes == "attachment":
         return step.beside(attachment=_attach(step))
     if remark.writes == "link":
         return step.beside(link=_link(step))
+    if remark.writes == "review":
+        return step.beside(audit_review=write_review(step))
     amending = remark.writes == "amendment"
     actor, params = step.command.actor.name, step.command.params
     row = write_comment(step.connection, step.number, actor, params, amending=amending, moment=step.moment)

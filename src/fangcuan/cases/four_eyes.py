@@ -18,9 +18,17 @@ def persons_behind(connection: Connection, actor: Actor) -> tuple[str, ...]:
 
 
 def refuse_own(
-    connection: Connection, actor: Actor, command: str, proposed_persons: Collection[str]
+    connection: Connection,
+    actor: Actor,
+    command: str,
+    proposed_persons: Collection[str],
+    *,
+    did: str = "proposed it",
+    takes: str = "decide",
 ) -> tuple[str, ...]:
     """The persons behind whoever decides. Raises NotAuthorised where one of them may have made the proposal.
+
+    `did` and `takes` say so in the words of another matter: what the first ones did, and what takes somebody else.
 
     Accounts of one person, his tokens, the services he answers for, and his terminal under another name all count as him; so do
     accounts that were linked after he proposed it.
@@ -30,6 +38,6 @@ def refuse_own(
     proposing = {*proposed_persons, *connection.execute(linked).scalars()}
     if same := sorted(set(deciding) & proposing):
         raise NotAuthorised(
-            f"{command}: {actor.name} may be {', '.join(same)}, who proposed it; somebody else has to decide"
+            f"{command}: {actor.name} may be {', '.join(same)}, who {did}; somebody else has to {takes}"
         )
     return deciding

@@ -24,6 +24,7 @@ from fangcuan.cases.chain import CHUNK, stream
 from fangcuan.cases.digests import night_digest
 from fangcuan.cases.problems import Problem
 from fangcuan.core.canonical import digest, utc_text
+from fangcuan.store.audits import audit_review, audit_sample
 from fangcuan.store.base import CanonicalJson
 from fangcuan.store.casework import (
     case_comment,
@@ -64,6 +65,8 @@ TABLES = (
     label,
     suppression,
     suppression_hit,
+    audit_sample,
+    audit_review,
     *projection_accounts.TABLES,
     *projection_policies.TABLES,
 )
@@ -84,6 +87,7 @@ _OF_CASES = frozenset(
         partner_answer,
         penalty,
         appeal,
+        audit_review,
     )
 )
 #: Columns of which the events hold the sha256.
@@ -91,6 +95,7 @@ _DIGESTED = frozenset({(rule_version.name, "text")}) | projection_accounts.DIGES
 #: Rows that a command writes beside a case: under this name its event holds the row as it is from then on.
 _BESIDE = {"decision": decision, "attachment": case_attachment, "legal_hold": legal_hold, "link": case_link}
 _BESIDE |= {"partner_notice": partner_notice, "partner_answer": partner_answer, "penalty": penalty, "appeal": appeal}
+_BESIDE |= {"audit_review": audit_review}
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError)
 
 Key = tuple[Any, ...]
@@ -186,6 +191,10 @@ class Rebuilt:
         row = data["suppression"]
         self.rows[suppression.name].setdefault((row["suppression_id"],), {}).update(row)
 
+    def sampled(self, body: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+        row = {**data["sample"], "drawn_by": body["actor"], "drawn_at": body["recorded_at"]}
+        self.rows[audit_sample.name][(row["sample"],)] = row
+
 
 _KINDS: dict[str, Callable[[Rebuilt, Mapping[str, Any], Mapping[str, Any]], None]] = {
     "case.opened": Rebuilt.opened,
@@ -196,6 +205,7 @@ _KINDS: dict[str, Callable[[Rebuilt, Mapping[str, Any], Mapping[str, Any]], None
     "suppression.proposed": Rebuilt.suppressed,
     "suppression.approved": Rebuilt.suppressed,
     "suppression.ended": Rebuilt.suppressed,
+    "audit.sample_drawn": Rebuilt.sampled,
     "night.filed": Rebuilt.night,
     **projection_accounts.KINDS,
     **projection_policies.KINDS,

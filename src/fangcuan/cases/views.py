@@ -19,6 +19,7 @@ from fangcuan.cases.overlays import asleep, holds_of
 from fangcuan.cases.penalties import penalties_of
 from fangcuan.cases.proposals import proposals_of
 from fangcuan.cases.refusals import UnknownCase
+from fangcuan.cases.reviews import reviews_of
 from fangcuan.cases.urgency import most_urgent_first
 from fangcuan.core.canonical import plain
 from fangcuan.store.casework import (
@@ -116,6 +117,7 @@ def show_case(
         holds = holds_of(connection, number)
         notices = notices_of(connection, number)
         penalties = penalties_of(connection, number)
+        audit_reviews = reviews_of(connection, number)
         timeline = _timeline(connection, number, with_times)
     members = sorted(members, key=lambda member: (member.support, -member.score, member.finding_id))
     findings = [_finding(member, seen[member.finding_id], evidence_store, render) for member in members]
@@ -138,6 +140,7 @@ def show_case(
         "legal_holds": holds,
         "notices": notices,
         "penalties": penalties,
+        "audit_reviews": audit_reviews,
         "timeline": timeline,
     }
 

@@ -153,7 +153,7 @@ class Remark(_Strict):
 
     command: str
     roles: tuple[str, ...] = Field(min_length=1)
-    writes: Literal["comment", "amendment", "attachment", "link"]
+    writes: Literal["comment", "amendment", "attachment", "link", "review"]
 
 
 class Letter(Guarded):

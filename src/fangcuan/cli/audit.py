@@ -1,4 +1,4 @@
-"""audit verify|checkpoint|checkpoints|key|prove."""
+"""audit verify|checkpoint|checkpoints|key|prove; what auditors do with cases is in `audit_desk`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from fangcuan.cli import audit_desk
 from fangcuan.cli.shared import FAILED, AsJson, Home, installation, out, print_items, print_json, told
 
 app = typer.Typer(help="The history nobody can rewrite unnoticed.", no_args_is_help=True)
@@ -17,6 +18,7 @@ SHOWN = 20
 
 
 def add(parent: typer.Typer) -> None:
+    audit_desk.add(app)
     parent.add_typer(app, name="audit")
 
 

@@ -139,6 +139,14 @@ def show(
     for each in case["legal_holds"]:
         lifted = f", lifted by {each['lifted_by']}" if each["lifted_by"] else ""
         out.print(f"\nlegal hold {each['hold']} by {each['placed_by']}{lifted}: {each['note']}", markup=False)
+    for each in case["audit_reviews"]:
+        sampled = f" for sample {each['sample']}" if each["sample"] else ""
+        why = f" ({', '.join(each['reasons'])})" if each["reasons"] else ""
+        known = "" if each["independent"] else "; has worked on it, so this counts for nothing"
+        said = f"audit review {each['review']}{sampled} by {each['reviewed_by']}: {each['result']}{why}"
+        out.print(f"\n{said}, at version {each['case_version']}{known}", markup=False)
+        if each["note"]:
+            out.print(f"  {each['note']}", markup=False)
     out.print("\ntimeline")
     for entry in case["timeline"]:
         out.print(f"  {entry.get('seq')}  {entry.get('kind')}  {entry.get('actor')}", markup=False)

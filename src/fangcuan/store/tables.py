@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fangcuan.store import (
     accounts,
+    audits,
     casework,
     catalogue,
     correspondence,
@@ -21,6 +22,7 @@ METADATA = Base.metadata
 __all__ = [
     "METADATA",
     "accounts",
+    "audits",
     "casework",
     "catalogue",
     "correspondence",

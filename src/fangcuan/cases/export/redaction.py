@@ -31,6 +31,7 @@ _PEOPLE = frozenset(
         *("actor", "assignee", "author", "to", "terminal", "user_id", "approved_by"),
         *("proposed_by", "proposed_person", "proposed_persons", "decided_by", "decided_person"),
         *("attached_by", "placed_by", "lifted_by", "issued_by", "answered_by", "approved_person"),
+        *("reviewed_by", "reviewed_person", "reviewed_persons", "handled_persons"),
     }
 )
 #: Actors that are no people.
