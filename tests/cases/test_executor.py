@@ -138,7 +138,8 @@ def test_a_note_of_blanks_is_no_note(casebook: Engine) -> None:
 def test_after_a_wake_nobody_can_regress_by_hand(casebook: Engine) -> None:
     run(casebook, "dismiss", reason="low_impact")
     with pytest.raises(
-        NotOffered, match="possible: amend, answer, attach, comment, hold, lift_hold, link, propose reopen, review, seal"
+        NotOffered,
+        match="possible: amend, answer, attach, comment, hold, lift_hold, link, propose reopen, review, seal",
     ):
         execute(casebook, Command("regress", CASE, SERVICE, "k"))
 

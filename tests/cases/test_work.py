@@ -108,7 +108,8 @@ def test_it_goes_to_nobody_twice(casebook: Engine) -> None:
 def test_what_is_decided_is_held_no_more(casebook: Engine) -> None:
     give(casebook, "dismiss", WANG, reason="low_impact")
     with pytest.raises(
-        NotOffered, match="possible: amend, answer, attach, comment, hold, lift_hold, link, propose reopen, review, seal"
+        NotOffered,
+        match="possible: amend, answer, attach, comment, hold, lift_hold, link, propose reopen, review, seal",
     ):
         give(casebook, "claim", LING)
     assert claim_next(casebook, LING, "a").case == SECOND  # type: ignore[union-attr]

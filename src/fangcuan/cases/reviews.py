@@ -202,7 +202,8 @@ def _estimate(items: Sequence[Mapping[str, Any]], population: int) -> dict[str, 
 def _shown(connection: Connection, *conditions: Any) -> list[dict[str, Any]]:
     query = select(audit_review).where(*conditions).order_by(audit_review.c.number, audit_review.c.review)
     rows = connection.execute(query).mappings().all()
-    person = dict(connection.execute(select(account.c.user_id, account.c.person)).tuples().all())
+    accounts = connection.execute(select(account.c.user_id, account.c.person)).all()
+    person = {row.user_id: row.person for row in accounts}
 
     def behind(persons: Iterable[str]) -> set[str]:
         return {*persons, *(person[one] for one in persons if one in person)}
