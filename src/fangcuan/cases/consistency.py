@@ -220,7 +220,7 @@ def _halve(holds: Callable[[float], bool], halvings: int = _HALVINGS) -> float:
 
 def _fitting(mean: float, n: Counts, total: Counts, hits: Counts) -> float:
     """The log odds ratio under which `mean` confirmed are to be expected of the group."""
-    strata = [_one(*(int(value) for value in row), 0.0) for row in zip(n, total, hits, strict=True)]
+    strata = [_one(mine, among, some, 0.0) for mine, among, some in zip(n, total, hits, strict=True)]
 
     def expected(log_odds: float) -> float:
         found = 0.0
@@ -236,8 +236,8 @@ def _fitting(mean: float, n: Counts, total: Counts, hits: Counts) -> float:
 def _distribution(n: Counts, total: Counts, hits: Counts, log_odds: float) -> tuple[int, Floats]:
     """(least possible number confirmed of the group, probability of each number from there on) under a common odds ratio."""
     least, weights = 0, np.ones(1)
-    for row in zip(n, total, hits, strict=True):
-        first, logs = _one(*(int(value) for value in row), log_odds)
+    for mine, among, some in zip(n, total, hits, strict=True):
+        first, logs = _one(mine, among, some, log_odds)
         one = np.exp(logs - logs.max())
         least, weights = least + first, np.convolve(weights, one / one.sum())
     return least, weights / weights.sum()
@@ -245,6 +245,7 @@ def _distribution(n: Counts, total: Counts, hits: Counts, log_odds: float) -> tu
 
 def _one(n: int, total: int, hits: int, log_odds: float) -> tuple[int, Floats]:
     """One stratum: (least possible number, log weight of each number from there on) of the noncentral hypergeometric."""
+    n, total, hits = int(n), int(total), int(hits)
     least, most = max(0, hits - (total - n)), min(n, hits)
     numbers = range(least, most + 1)
     logs = [_log_choose(n, k) + _log_choose(total - n, hits - k) + (k - least) * log_odds for k in numbers]

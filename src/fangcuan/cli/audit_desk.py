@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -181,7 +181,7 @@ def reviews(
     if as_json:
         print_json(found)
         return
-    columns = (
+    progress_columns = (
         ("case", "number"),
         ("result", "result"),
         ("by", "reviewed_by"),
@@ -189,7 +189,7 @@ def reviews(
         ("changed since", "changed_since"),
         ("auditors differ", "auditors_differ"),
     )
-    print_items(found["items"], False, columns, "")
+    print_items(found["items"], False, progress_columns, "")
     out.print(
         f"\n{found['reviewed']} of {found['drawn']} reviewed: {found['agrees']} agree, {found['disagrees']} disagree, "
         f"{found['cannot_tell']} cannot be told"
@@ -259,7 +259,7 @@ def consistency(
         ("observed", "observed"),
         ("expected", "expected"),
         ("ratio", "ratio"),
-        ("difference", "difference"),
+        ("difference, points", "difference"),
         ("95 % interval", "interval"),
         ("adjusted p", "adjusted"),
         ("", "says"),
@@ -295,10 +295,11 @@ def _percent(share: float) -> str:
 
 
 def _points(share: float) -> str:
-    return f"{100 * share:+.0f} %"
+    """A difference of shares in percentage points."""
+    return f"{100 * share:+.0f}"
 
 
-_COMMANDS = {
+_COMMANDS: dict[str, Callable[..., None]] = {
     "sample": sample,
     "samples": samples,
     "review": review,
