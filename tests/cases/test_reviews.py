@@ -19,6 +19,7 @@ from fangcuan.cases.access import Actor
 from fangcuan.cases.audit import verify
 from fangcuan.cases.audit_sample import SampleFilter, draw_sample
 from fangcuan.cases.executor import Command, execute
+from fangcuan.cases.export.redaction import Known, Redaction, profiles
 from fangcuan.cases.intervals import share_interval
 from fangcuan.cases.refusals import CommandRefused, Conflict, GuardFailed, NotAuthorised, list_refusals
 from fangcuan.cases.reviews import REASONS, handled, list_reviews, progress
@@ -201,6 +202,12 @@ def test_who_held_a_case_or_stood_behind_a_command_has_worked_on_it(casebook: En
     at_terminal = Actor(ALL.name, terminal=AUDITOR.name)
     give(casebook, "comment", CASE, at_terminal, text="seen")
     assert "who worked on" in refused(casebook, AUDITOR)
+    later = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+    given = tokens.issue_token(
+        casebook, Actor(OTHER.name, terminal=SECOND.name), "other-one", label="x", expires_at=later
+    )
+    give(casebook, "comment", "FC-2026-000004", token_actor(casebook, given), text="seen")
+    assert "who worked on" in refused(casebook, SECOND, "FC-2026-000004")
     chen = Actor("user:chen", frozenset({"analyst"}))
     employ(casebook, chen)
     give(casebook, "assign", "FC-2026-000002", ALL, to="user:chen")
@@ -287,6 +294,20 @@ def test_events_hold_reviews_whole(casebook: Engine) -> None:
         stored = connection.execute(text("select * from audit_review")).mappings().one()
     assert set(body["data"]["audit_review"]) == set(stored)
     assert (body["case"], body["data"]["role"]) == (CASE, "auditor")
+
+
+def test_a_dealer_is_shown_no_review_and_a_court_no_auditors_name(casebook: Engine, folder: Path) -> None:
+    give(casebook, "review", CASE, AUDITOR, **WRONG)
+    page = shown(casebook, folder)
+    known = Known({AUDITOR.name: ("auditor", ("Qiu",))})
+    told = {}
+    for name in profiles():
+        redaction = Redaction(name, page["subject"], known)
+        redaction.learn([], json.dumps(page))
+        told[name] = json.dumps(redaction.apply(page))
+    assert {name for name, text_ in told.items() if WRONG["note"] in text_} == {"auditor", "court"}
+    assert {name for name, text_ in told.items() if "disagrees" in text_} == {"auditor", "court"}
+    assert {name for name, text_ in told.items() if '"qiu"' in text_ or AUDITOR.name in text_} == {"auditor"}
 
 
 def test_reasons_are_said_once_per_result() -> None:
