@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 from uuid import uuid4
 
-from fangcuan.cases import audit_sample, consistency, reviews
+from sqlalchemy import select
+
+from fangcuan.cases import audit_sample, consistency
 from fangcuan.cases.audit_sample import SampleFilter
 from fangcuan.cases.executor import Command, execute
 from fangcuan.cases.treatment import Asked, treated
 from fangcuan.core.canonical import plain
 from fangcuan.flow.accounts import acting
 from fangcuan.flow.installation import Installation
+from fangcuan.store.casework import event
 from fangcuan.store.database import read
 
 
@@ -56,8 +60,9 @@ def review(
     command = Command("review", number, acting(installation, actor), uuid4().hex, version, params)
     done = execute(installation.engine, command)
     with read(installation.engine) as connection:
-        written = len(reviews.reviews_of(connection, number))
-    return {"number": number, "review": written, "case_version": done.version, "seq": done.seq}
+        body = connection.execute(select(event.c.body).where(event.c.seq == done.seq)).scalar_one()
+    written = json.loads(body)["data"]["audit_review"]
+    return {"number": number, "review": written["review"], "case_version": written["case_version"], "seq": done.seq}
 
 
 def compare(
