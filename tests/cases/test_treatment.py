@@ -13,7 +13,7 @@ from casework_samples import employ, file_night, make_finding
 from orders import ALL, OTHER, bring, give
 from sqlalchemy import Engine, func, select
 
-from fangcuan.cases import people, treatment
+from fangcuan.cases import people
 from fangcuan.cases.access import Actor
 from fangcuan.cases.consistency import Treated, compare
 from fangcuan.cases.treatment import Asked, treated
@@ -43,9 +43,9 @@ def partner(engine: Engine, partner_id: str, tier: str | None, region: str | Non
 @pytest.fixture
 def casebook(engine: Engine, folder: Path) -> Engine:
     """Eight partners of two tiers in two provinces, P1 to P4 confirmed, P5 dismissed, P6 merged, P7 open, P8 unknown."""
-    for code, parent, level in (("00", None, "country"), ("41", "00", "province"), ("411", "41", "prefecture")):
+    for code, parent, level in (("CN", None, "country"), ("41", "CN", "province"), ("411", "41", "prefecture")):
         record(engine, "regions", region_code=code, parent_code=parent, level=level)
-    record(engine, "regions", region_code="42", parent_code="00", level="province")
+    record(engine, "regions", region_code="42", parent_code="CN", level="province")
     for number in range(1, 8):
         partner(engine, f"P{number}", "1" if number % 2 else "2", "411" if number < 4 else "42")
     file_night(engine, folder, [make_finding(f"P{number}") for number in range(1, 9)])
@@ -171,13 +171,26 @@ def test_other_facts_are_other_strata(engine: Engine, folder: Path) -> None:
     assert {one.sanction for one in hard} == {None}
 
 
-def test_sanctions_come_in_where_the_casebook_has_them(casebook: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    amounts = {number_of(casebook, "P1"): Decimal(100), number_of(casebook, "P5"): Decimal(7)}
-    monkeypatch.setattr(
-        treatment, "sanctions_of", lambda connection, numbers: {n: amounts[n] for n in numbers if n in amounts}
-    )
+def test_sanctions_are_the_latest_penalties_as_they_are_due(casebook: Engine) -> None:
+    for subject, status in (("P1", "issued"), ("P2", "agreed"), ("P3", "waived")):
+        orders.penalise(casebook, number_of(casebook, subject), status)
     found, _ = asked(casebook, of="sanction")
-    assert {name: one.sanction for name, one in found.items()} == {"P1": 100, "P2": None, "P3": None, "P4": None}
+    assert {name: one.sanction for name, one in found.items()} == {"P1": 100, "P2": None, "P3": 0, "P4": None}
+    assert {name: one.stratum[4:] for name, one in found.items()} == {
+        "P1": ("wrong_region", "malicious", "CNY"),
+        "P2": ("wrong_region", "malicious"),
+        "P3": ("wrong_region", "malicious", "CNY"),
+        "P4": ("wrong_region", "malicious"),
+    }
+    found, _ = asked(casebook, of="penalised")
+    assert {name: one.confirmed for name, one in found.items()} == {"P1": True, "P2": False, "P3": False, "P4": False}
+    assert len({one.stratum for one in found.values()}) == 1
+    orders.give(casebook, "appeal", number_of(casebook, "P1"), ALL, reason="not_ours", text="we did not")
+    reduced = {"kind": "reduce", "reason": "miscounted", "amount": "40", "note": "half were returned"}
+    orders.give(casebook, "propose", number_of(casebook, "P1"), ALL, **reduced)
+    orders.give(casebook, "approve", number_of(casebook, "P1"), orders.THIRD)
+    assert asked(casebook, of="sanction")[0]["P1"].sanction == 40
+    assert sorted(asked(casebook)[0]) == ["P1", "P2", "P3", "P4", "P5"], "a penalty changes nothing of the decision"
 
 
 def test_what_cannot_be_compared_is_refused(engine: Engine) -> None:

@@ -42,7 +42,8 @@ _ROUGHLY = 12
 class Treated:
     """One decided case: its `stratum` of equal facts, its group, whether it was confirmed, and the sanction that followed.
 
-    `sanction` is an amount in one currency, None where there is none on record.
+    `confirmed` may say another thing that is so or not, such as whether a penalty followed. `sanction` is an amount, in the same
+    currency throughout a stratum; None where there is none on record.
     """
 
     number: str

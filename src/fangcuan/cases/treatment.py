@@ -1,7 +1,7 @@
 """Decided cases as the consistency audit counts them: equal facts, whose case it was, and how it was treated.
 
 The facts are what the nights found, never what people made of it: family, the unit that leads, severity, and the power of ten
-of the quantity. Sanctions are compared within the offence and class that were confirmed as well, because these say how hard
+of the quantity. Penalties are compared within the offence and class that were confirmed as well, because these say how hard
 one may be. Which findings a decision rested on comes from its labels; their values are those that were reported last.
 """
 
@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Row, select
@@ -28,10 +28,11 @@ from fangcuan.store.casework import case_file, finding
 from fangcuan.store.decisions import decision
 from fangcuan.store.labels import label
 from fangcuan.store.masters import MASTER_TABLES
+from fangcuan.store.penalties import penalty
 
 #: What cases are compared by, and what of them is compared.
 BY = ("tier", "region", "handler")
-OF = ("outcome", "sanction")
+OF = ("outcome", "penalised", "sanction")
 #: A decision with this label confirmed the case.
 _CONFIRMED = "right"
 
@@ -68,7 +69,8 @@ class Decided:
 def treated(connection: Connection, asked: Asked) -> tuple[list[Treated], dict[str, int]]:
     """Cases that are decided now, and how many were left out by reason. Storms, and cases merged into others, are no decisions.
 
-    `of` sanction gives confirmed cases only. Raises ValueError for a `by` or `of` that is none.
+    `of` outcome: `confirmed` says whether the case was. `of` penalised: of confirmed cases, whether a penalty with money due
+    followed. `of` sanction: confirmed cases with their sanction. Raises ValueError for a `by` or `of` that is none.
     """
     if asked.by not in BY or asked.of not in OF:
         raise ValueError(f"by {asked.by!r} of {asked.of!r}; expected by {', '.join(BY)}, of {', '.join(OF)}")
@@ -81,25 +83,46 @@ def treated(connection: Connection, asked: Asked) -> tuple[list[Treated], dict[s
         if group is None:
             left_out[why_not] += 1
             continue
-        found.append(
-            Treated(one.case.number, _facts(one, asked.of), group, one.confirmed, sanctions.get(one.case.number))
-        )
+        sanction = sanctions.get(one.case.number)
+        amount = None if sanction is None else sanction.amount
+        hit = bool(amount) if asked.of == "penalised" else one.confirmed
+        found.append(Treated(one.case.number, _facts(one, asked.of, sanction), group, hit, amount))
     return found, dict(sorted(left_out.items()))
 
 
-def sanctions_of(connection: Connection, numbers: Sequence[str]) -> Mapping[str, Decimal]:
-    """What each case cost whom it was about, in the brand's currency; cases without an amount on record are not in it.
+class Sanction(NamedTuple):
+    """What a case cost whom it was about; an empty currency where it is no money."""
 
-    The casebook records no sanctions yet, so there are none. Whoever adds them gives them here.
+    amount: Decimal
+    currency: str
+
+
+def sanctions_of(connection: Connection, numbers: Sequence[str]) -> Mapping[str, Sanction]:
+    """The latest penalty of each case as it is due now, after reviews; 0 where it was waived, reversed or only a warning.
+
+    Cases without a penalty, and with one that nobody has issued yet, are not in it.
     """
-    return {}
+    rules, wanted = workflow.default(), set(numbers)
+    columns = (penalty.c.number, penalty.c.status, penalty.c.due, penalty.c.currency, penalty.c.issued_at)
+    rows = connection.execute(select(*columns).order_by(penalty.c.number, penalty.c.penalty)).all()
+    # Of one case the last one stands.
+    latest = {row.number: row for row in rows if row.number in wanted}
+    return {
+        number: Sanction(row.due, row.currency or "")
+        for number, row in latest.items()
+        if row.issued_at is not None or not rules.in_course(row.status)
+    }
 
 
-def _facts(one: Decided, of: str) -> tuple[str, ...]:
+def _facts(one: Decided, of: str, sanction: Sanction | None) -> tuple[str, ...]:
     leading = one.findings[0]
     severity = max((finding.severity for finding in one.findings), key=SEVERITIES.index)
     facts = (str(one.case.family), str(leading.unit_id), str(severity), quantity_band(leading.quantity))
-    return facts if of == "outcome" else (*facts, str(one.case.outcome), str(one.case.outcome_class or ""))
+    if of == "outcome":
+        return facts
+    facts = (*facts, str(one.case.outcome), str(one.case.outcome_class or ""))
+    # Amounts of two currencies have no common median.
+    return facts if of == "penalised" or sanction is None else (*facts, sanction.currency)
 
 
 def _decided(connection: Connection, asked: Asked) -> Iterable[Decided]:

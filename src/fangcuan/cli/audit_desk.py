@@ -218,7 +218,10 @@ def _estimated(found: Mapping[str, Any]) -> None:
 def consistency(
     by: Annotated[str, typer.Option(help="tier or region of the partner, or handler.")] = "tier",
     of: Annotated[
-        str, typer.Option(help="outcome: confirmed or not; sanction: above the median of its like.")
+        str,
+        typer.Option(
+            help="outcome: confirmed or not; penalised: with money due or not; sanction: above the median of its like."
+        ),
     ] = "outcome",
     since: Annotated[
         dt.datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], help="First day of decisions.")
