@@ -125,7 +125,14 @@ def test_conditions_and_what_is_refused(place: Installation, fangcuan: Run) -> N
         1,
         "error there is no such case to draw from; ask for fewer conditions, or for --all cases",
     )
-    assert fangcuan("audit", "sample", "--n", "5")[0] == 2
+    for wrong in (
+        ["--n", "5"],
+        ["--seed", "s"],
+        [],
+        ["--again", "1", "--n", "5"],
+        ["--again", "1", "--n", "5", "--seed", "s"],
+    ):
+        assert fangcuan("audit", "sample", *wrong)[0] == 2, wrong
     assert "user:wang is not auditor" in fangcuan("audit", "sample", "--n", "5", "--seed", "s", "--as", "wang")[1]
     assert fangcuan("audit", "sample", "--again", "9")[0] == 1
     number = list_cases(place.engine)[0]["number"]

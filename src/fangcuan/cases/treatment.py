@@ -117,7 +117,12 @@ def sanctions_of(connection: Connection, numbers: Sequence[str]) -> Mapping[str,
 def _facts(one: Decided, of: str, sanction: Sanction | None) -> tuple[str, ...]:
     leading = one.findings[0]
     severity = max((finding.severity for finding in one.findings), key=SEVERITIES.index)
-    facts = (str(one.case.family), str(leading.unit_id), str(severity), quantity_band(leading.quantity))
+    facts: tuple[str, ...] = (
+        str(one.case.family),
+        str(leading.unit_id),
+        str(severity),
+        quantity_band(leading.quantity),
+    )
     if of == "outcome":
         return facts
     facts = (*facts, str(one.case.outcome), str(one.case.outcome_class or ""))

@@ -53,12 +53,14 @@ def sample(
     from fangcuan.cases.audit_sample import draw_again
     from fangcuan.flow.audit_desk import draw
 
+    if (again is None) == (count is None or seed is None) or (again is not None and (count, seed) != (None, None)):
+        raise typer.BadParameter("give --n and --seed, or --again alone", param_hint="--n")
     place = installation(home)
     if again is not None:
         _again(draw_again(place.engine, again), as_json)
         return
-    if count is None or seed is None:
-        raise typer.BadParameter("give --n and --seed, or --again", param_hint="--n")
+    assert count is not None
+    assert seed is not None
     drawn = draw(
         place,
         count=count,
