@@ -175,7 +175,7 @@ def test_a_review_is_by_somebody_who_had_no_part(casebook: Engine) -> None:
         # Not even where somebody else proposes it.
         give(casebook, "propose", CASE, THIRD, **given)
         for actor in (ALL, OTHER):
-            with pytest.raises(NotAuthorised, match="somebody else has to decide"):
+            with pytest.raises(NotAuthorised, match="had a part in it; somebody else has to review it"):
                 give(casebook, "approve", CASE, actor)
         assert list_refusals(casebook, 1)[0]["command"] == "approve"
         give(casebook, "withdraw", CASE, THIRD)

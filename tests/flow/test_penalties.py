@@ -127,7 +127,7 @@ def test_a_penalty_goes_out_is_appealed_reduced_and_settled(place: Installation,
     )
     assert fangcuan(*reduce)[0] == 0
     code, said = fangcuan("cases", "approve", CASE, "--as", "wang")
-    assert (code, "somebody else has to decide" in said) == (1, True), "wang agreed to the penalty"
+    assert (code, "somebody else has to review it" in said) == (1, True), "wang agreed to the penalty"
     assert fangcuan("cases", "approve", CASE, "--as", "zhao")[0] == 0
     told = fangcuan("penalties", "tell", CASE, "--language", "en", "--as", "zhao")[1].replace("\n", " ")
     assert "it was 30 CNY; appeals, all of them considered: 1" in told

@@ -246,7 +246,9 @@ def _refuse_involved(step: Step, before: Row[Any]) -> None:
     query = select(decision).where(decision.c.number == step.number, decision.c.verdict == "approved")
     for row in step.connection.execute(query.where(decision.c.proposal <= before.proposal)).all():
         persons = {row.decided_person, *row.proposed_persons}
-        refuse_own(step.connection, step.command.actor, f"{step.command.name} (a review)", persons)
+        refuse_own(
+            step.connection, step.command.actor, step.command.name, persons, did="had a part in it", takes="review it"
+        )
 
 
 def _figures(connection: Connection, number: str) -> list[Counted]:
