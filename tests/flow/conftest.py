@@ -8,14 +8,11 @@ import multiprocessing
 import os
 import signal
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
-from sqlalchemy.engine import make_url
 
 from fangcuan.cases.audit import verify
 from fangcuan.cases.digests import digests
@@ -25,7 +22,6 @@ from fangcuan.flow.installation import Installation, initialise
 from fangcuan.flow.nightly import judge_night
 from fangcuan.ingest import gate  # noqa: F401 - loads Great Expectations once, before processes are forked
 
-SERVER = make_url(os.environ.get("FANGCUAN_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres"))
 FIRST = dt.date(2026, 3, 18)
 NIGHTS = [FIRST + dt.timedelta(days=n) for n in range(4)]
 
@@ -138,28 +134,21 @@ def judged_once(tmp_path_factory: pytest.TempPathFactory, small_world: Path) -> 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def new_home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Installation]]:
-    """Makes installations on one database kind; PostgreSQL databases are dropped afterwards."""
-    made: list[str] = []
+    """Makes installations on one database kind."""
+    made: list[Callable[[], None]] = []
 
     def make(name: str = "home", **settings: Any) -> Installation:
         url = None
         if request.param == "postgresql":
-            database = f"fangcuan_flow_{uuid.uuid4().hex[:12]}"
-            _administer(f"create database {database}")
-            made.append(database)
-            url = SERVER.set(database=database).render_as_string(hide_password=False)
+            url, put_away = request.getfixturevalue("postgresql_copies")()
+            made.append(put_away)
         installation = initialise(tmp_path / name, database_url=url, memory_limit="1GB", **settings)
         approve_shipped(installation)
         return installation
 
     yield make
-    for database in made:
-        _administer(f"drop database {database} with (force)")
-
-
-def _administer(statement: str) -> None:
-    with psycopg.connect(SERVER.render_as_string(hide_password=False), autocommit=True) as server:
-        server.execute(statement.encode())
+    for put_away in made:
+        put_away()
 
 
 def state(installation: Installation) -> dict[str, Any]:
