@@ -28,7 +28,7 @@ from fangcuan.cases.audit import verify
 from fangcuan.cases.chain import stream
 from fangcuan.cases.events import EventDraft, append
 from fangcuan.store import migrations
-from fangcuan.store.casework import case_file, case_finding, case_machine, finding
+from fangcuan.store.casework import case_file, case_machine, filed_finding, finding
 from fangcuan.store.database import open_engine, read, write
 
 RESULTS = Path(__file__).parent / "results"
@@ -57,7 +57,7 @@ def generate(engine: Engine, events: int, key: keys.SigningKey) -> None:
             connection.execute(finding.insert(), rows["finding"])
             connection.execute(case_file.insert(), rows["file"])
             connection.execute(case_machine.insert(), rows["machine"])
-            connection.execute(case_finding.insert(), rows["member"])
+            connection.execute(filed_finding.insert(), rows["member"])
             append(connection, drafts)
         written += len(drafts)
         for mark in [mark for mark in marks if mark <= written]:

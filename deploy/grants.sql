@@ -10,6 +10,7 @@ revoke update on event from fangcuan_app;
 revoke update on finding_occurrence from fangcuan_app;
 revoke update on finding_fingerprint from fangcuan_app;
 revoke update on case_finding from fangcuan_app;
+revoke update on case_finding_move from fangcuan_app;
 revoke update on case_link from fangcuan_app;
 revoke update on case_comment from fangcuan_app;
 revoke update on case_attachment from fangcuan_app;

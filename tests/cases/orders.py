@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import tempfile
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
@@ -26,7 +27,7 @@ from fangcuan.cases.workflow import PROPOSE, Guarded, Order, Overlay, Proposal, 
 from fangcuan.core.canonical import sha256_hex
 from fangcuan.core.masters import MASTERS
 from fangcuan.flow.policies import shipped_rows
-from fangcuan.store.casework import case_file
+from fangcuan.store.casework import case_file, case_finding, case_finding_move, finding
 from fangcuan.store.database import read, write
 from fangcuan.store.masters import MASTER_TABLES, business_key
 
@@ -71,6 +72,8 @@ def meet(engine: Engine, order: Order, number: str, *, into: str | None = None) 
             params["amount"] = "1"
         elif guard == "target":
             params["into"] = into
+        elif guard == "parts":
+            params["finding_id"] = parts(engine, number)[:1]
         elif guard == "checklist":
             params["checklist"] = list(workflow.default().checklists["diversion"])
         elif guard == "corroboration":
@@ -80,6 +83,22 @@ def meet(engine: Engine, order: Order, number: str, *, into: str | None = None) 
                 sha256 = sha256_hex(number.encode())
                 give(engine, "attach", number, ALL, kind="purchase_receipt", name="receipt.jpg", sha256=sha256)
     return params
+
+
+def parts(engine: Engine, number: str) -> list[str]:
+    """The findings of a case that do not only support; an open case with one gets another one first."""
+    mine = select(finding).join(case_finding, case_finding.c.finding_id == finding.c.finding_id)
+    mine = mine.where(case_finding.c.number == number, case_finding.c.support.is_(False))
+    with read(engine) as connection:
+        rows = connection.execute(mine.order_by(finding.c.finding_id)).all()
+    if len(rows) == 1 and case(engine, number)["is_open"]:
+        same = {name: getattr(rows[0], name) for name in ("unit_id", "family", "product_line", "grouping")}
+        another = make_finding(rows[0].subject_id, sku=f"SKU-{next(_KEYS)}", **same)
+        with tempfile.TemporaryDirectory() as folder:
+            file_night(engine, Path(folder), [another], rows[0].last_seen)
+        with read(engine) as connection:
+            rows = connection.execute(mine.order_by(finding.c.finding_id)).all()
+    return [row.finding_id for row in rows]
 
 
 def way_to(rules: Workflow, status: str) -> list[Transition | Proposal]:
@@ -205,6 +224,16 @@ def ordered(order: Sanction) -> dict[str, Any]:
         "tell": letter,
     }
     return given[order.does]
+
+
+def split(engine: Engine, number: str, *finding_ids: str) -> str:
+    """Propose to split a case in triage, and let it be approved; the number of what came of it."""
+    chosen = list(finding_ids) or parts(engine, number)[:1]
+    give(engine, "propose", number, ALL, kind="split", note="another matter", finding_id=chosen)
+    give(engine, "approve", number, OTHER)
+    with read(engine) as connection:
+        query = select(case_finding_move.c.other).where(case_finding_move.c.number == number)
+        return str(connection.execute(query.order_by(case_finding_move.c.moved_at.desc())).scalars().first())
 
 
 def correspond(engine: Engine, number: str) -> None:

@@ -61,6 +61,7 @@ def filled(engine: Engine, folder: Path) -> Engine:
         append(connection, [EventDraft("case.due", "service:y", case="FC-2026-000001")])
     orders.staff(engine)
     orders.correspond(engine, "FC-2026-000001")
+    orders.split(engine, "FC-2026-000001")
     execute(engine, Command("dismiss", "FC-2026-000001", analyst, "d", params={"reason": "low_impact"}))
     file_night(engine, folder, [make_finding("P5")])
     orders.bring(engine, "FC-2026-000003", "confirmed")

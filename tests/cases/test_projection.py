@@ -71,6 +71,9 @@ def worked(engine: Engine, folder: Path) -> Engine:
         made = policies.propose(engine, AUTHOR, "price_policies", [price_policy(floor=floor)], note="spring")
         policies.approve(engine, SUPERVISOR, made, reason="agreed")
     policies.propose(engine, AUTHOR, "price_policies", [price_policy(floor="80")])
+    # Split, put together again, and what came back seen once more.
+    orders.parts(engine, "FC-2026-000002")
+    orders.split(engine, "FC-2026-000002", orders.parts(engine, "FC-2026-000002")[0])
     orders.correspond(engine, "FC-2026-000002")
     orders.ask(engine, "FC-2026-000002")
     orders.look_again(engine, "FC-2026-000002")
@@ -246,7 +249,7 @@ def _without_constraints(engine: Engine) -> list[str]:
     ("statement", "kind", "table"),
     [
         ("delete from case_link", "row_missing", "case_link"),
-        ("delete from case_finding where number = 'FC-2026-000002'", "row_missing", "case_finding"),
+        ("delete from case_finding where number = 'FC-2026-000001'", "row_missing", "case_finding"),
         ("delete from rule_version where unit_id = 'b'", "row_missing", "rule_version"),
         (
             "insert into rule_version (unit_digest, unit_id, text, status, proposed_by, proposed_at)"

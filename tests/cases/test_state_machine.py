@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from fangcuan.cases.audit import verify
 from fangcuan.cases.executor import Command, CommandRefused, execute
 from fangcuan.cases.proposals import open_proposal
 from fangcuan.cases.workflow import PROPOSE, Letter, Order, Proposal, Transition, Verdict, Workflow, command_of
-from fangcuan.store.casework import case_file, event
+from fangcuan.store.casework import body_field, case_file, case_finding, event, finding
 from fangcuan.store.database import open_engine, read
 from fangcuan.store.decisions import decision
 
@@ -147,16 +147,20 @@ class Casework(RuleBasedStateMachine):
             return
         DONE[command] += 1
         after = self.cases()
-        assert self.events() == events + 1
-        assert {key: row for key, row in after.items() if key != number} == {
+        fresh = after.keys() - before.keys()
+        DONE["split"] += len(fresh)
+        events += 1 + len(self.events_of(fresh))
+        assert self.events() == events
+        assert {key: row for key, row in after.items() if key != number and key not in fresh} == {
             key: row for key, row in before.items() if key != number
         }, f"{command} on {number} changed another case"
+        assert len(fresh) <= (command == "approve"), f"{command} on {number} opened {fresh}"
         moved = (command, before[number]["status"], after[number]["status"])
         assert moved[1] == moved[2] or moved in LEGAL, moved
         assert (result.status, result.version) == (after[number]["status"], after[number]["version"])
         # The same key again is the same command, and nothing happens twice.
         assert execute(self.engine, asked, now=moment).replayed
-        assert self.events() == events + 1
+        assert self.events() == events
 
     def proposed(self, number: str) -> Any:
         with read(self.engine) as connection:
@@ -191,6 +195,18 @@ class Casework(RuleBasedStateMachine):
     def events(self) -> int:
         with read(self.engine) as connection:
             return int(connection.execute(select(func.count()).select_from(event)).scalar_one())
+
+    def events_of(self, numbers: Set[str]) -> list[int]:
+        with read(self.engine) as connection:
+            query = select(event.c.seq).where(body_field("case").in_(sorted(numbers)))
+            return list(connection.execute(query).scalars())
+
+    @invariant()
+    def every_finding_has_a_case(self) -> None:
+        """However they are split and merged, what was filed belongs to a case."""
+        with read(self.engine) as connection:
+            filed = set(connection.execute(select(finding.c.finding_id).where(finding.c.state == "filed")).scalars())
+            assert filed == set(connection.execute(select(case_finding.c.finding_id)).scalars())
 
     @invariant()
     def every_case_is_as_its_status_says(self) -> None:
@@ -279,7 +295,9 @@ def _on_postgresql(
 def test_random_casework(sqlite_template: Path, tmp_path: Path) -> None:
     DONE.clear()
     _run(_on_sqlite(sqlite_template, tmp_path), examples=25, steps=40)
-    assert min(DONE[name] for name in ("triage", "propose", "approve", "return", "reject", "withdraw")) > 0, DONE
+    assert min(DONE[name] for name in ("triage", "propose", "approve", "return", "reject", "withdraw", "split")) > 0, (
+        DONE
+    )
 
 
 @pytest.mark.postgres

@@ -96,10 +96,9 @@ def authorise(
 
     `area` is where the matter belongs; None: nowhere in particular, which a grant of any scope covers.
     """
-    holder = find_account(connection, actor.name)
-    held = grants_in_force(connection, [holder.user_id], moment)
+    held = _held(connection, actor, moment)
     fitting = [grant for grant in held if grant.role in roles]
-    narrowed = [grant for grant in fitting if _allowed(connection, actor, holder.user_id, grant.role, moment)]
+    narrowed = _narrowed(connection, actor, fitting, moment)
     for grant in narrowed:
         if area is None or covers(grant, area):
             return str(grant.role)
@@ -114,6 +113,12 @@ def authorise(
             f"{command}: {actor.name} acts without the role {needed} here: narrowed, or by a token that is not for it"
         )
     raise NotAuthorised(f"{command}: {actor.name} is not {needed}")
+
+
+def grants_for(connection: Connection, actor: Actor, roles: Collection[str], moment: dt.datetime) -> list[Row[Any]]:
+    """Grants by which the actor may act in one of these roles somewhere, in the order they were given. Raises UnknownUser."""
+    fitting = [grant for grant in _held(connection, actor, moment) if grant.role in roles]
+    return _narrowed(connection, actor, fitting, moment)
 
 
 def covers(grant: Row[Any], area: Area) -> bool:
@@ -132,6 +137,14 @@ def scope_words(grant: Row[Any]) -> str:
     values = ((kind, getattr(grant, column)) for kind, column in kinds.items())
     words = [f"{kind} {value}" for kind, value in values if value is not None]
     return ", ".join(words) or "everything"
+
+
+def _held(connection: Connection, actor: Actor, moment: dt.datetime) -> list[Row[Any]]:
+    return grants_in_force(connection, [find_account(connection, actor.name).user_id], moment)
+
+
+def _narrowed(connection: Connection, actor: Actor, grants: Iterable[Row[Any]], moment: dt.datetime) -> list[Row[Any]]:
+    return [grant for grant in grants if _allowed(connection, actor, grant.user_id, grant.role, moment)]
 
 
 def _allowed(connection: Connection, actor: Actor, user_id: str, role: str, moment: dt.datetime) -> bool:

@@ -20,9 +20,9 @@ def area_of(connection: Connection, case: Row[Any]) -> Area:
     A case about a partner belongs where the partner sits, whoever's goods were seen elsewhere. Where that is not known, and
     for other subjects, it belongs to every region that its findings name. Its brands are those of the products it is about.
     """
-    of_case = case_finding.c.number == case.number
     joined = select(finding.c.region_code, finding.c.sku, finding.c.product_line).distinct()
-    rows = connection.execute(joined.join(case_finding).where(of_case)).all()
+    joined = joined.join(case_finding, case_finding.c.finding_id == finding.c.finding_id)
+    rows = connection.execute(joined.where(case_finding.c.number == case.number)).all()
     codes = {partner_region(connection, case.subject_id)} if case.subject_kind == PARTNER else {None}
     if codes == {None}:
         codes = {row.region_code for row in rows}

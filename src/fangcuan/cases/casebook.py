@@ -10,16 +10,25 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, select
 
-from fangcuan.cases.commands import change
+from fangcuan.cases.commands import AWAKE, change
 from fangcuan.cases.events import EventDraft
 from fangcuan.cases.grouping import Action, CaseKey, GroupingPolicy, KnownCase
+from fangcuan.cases.moves import Gone, gone_from
 from fangcuan.cases.penalties import has_ended
 from fangcuan.cases.prepared import Prepared
 from fangcuan.cases.registry import chunks
 from fangcuan.cases.workflow import Workflow
 from fangcuan.core.canonical import digest, plain
 from fangcuan.core.finding import SEVERITIES
-from fangcuan.store.casework import case_file, case_finding, case_link, case_machine, finding
+from fangcuan.store.casework import (
+    case_file,
+    case_finding,
+    case_finding_move,
+    case_link,
+    case_machine,
+    filed_finding,
+    finding,
+)
 from fangcuan.store.decisions import decision
 
 Subject = tuple[str, str, str]
@@ -58,6 +67,31 @@ def _joined(connection: Connection, workflow: Workflow, row: Row[Any]) -> Row[An
     return row
 
 
+def last_serial(connection: Connection, year: int) -> int:
+    """The serial number of the latest case of a year; 0 where it has none."""
+    return connection.execute(select(func.max(case_file.c.serial)).where(case_file.c.year == year)).scalar() or 0
+
+
+def fresh_case(workflow: Workflow, day: dt.date, serial: int, **values: Any) -> dict[str, Any]:
+    """The row of a case that opens on a day: number, the initial status, nothing decided, and `values`."""
+    status = workflow.initial
+    undecided = ("outcome", "outcome_class", "merged_into", "attention", "decision_cutoff", "decision_evidence_root")
+    return {
+        "number": f"FC-{day.year}-{serial:06d}",
+        "year": day.year,
+        "serial": serial,
+        "opened_night": day,
+        "status": status,
+        "is_open": workflow.has(status, "open"),
+        "wording": "signal",
+        "allowed_action": "observe",
+        "regressed": False,
+        **dict.fromkeys((*undecided, *AWAKE)),
+        "version": 1,
+        **values,
+    }
+
+
 @dataclass
 class _Touched:
     """One case of this night: what is done to it and which findings (finding_id → reported) it gets."""
@@ -66,23 +100,31 @@ class _Touched:
     action: Action
     opened: dict[str, Any] | None = None
     reported: list[tuple[str, Prepared]] = field(default_factory=list)
+    #: Findings that had left this case and come back to it: rows of `case_finding_move` without their time.
+    back: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Casebook:
     """Collects with `open` and `join`, writes with `write`; `events` then holds what has to be appended."""
 
     def __init__(
-        self, connection: Connection, workflow: Workflow, policy: GroupingPolicy, night: dt.date, actor: str
+        self,
+        connection: Connection,
+        workflow: Workflow,
+        policy: GroupingPolicy,
+        night: dt.date,
+        actor: str,
+        moment: dt.datetime,
     ) -> None:
         self.connection = connection
         self.workflow = workflow
         self.policy = policy
         self.night = night
         self.actor = actor
+        self.moment = moment
         self.events: list[EventDraft] = []
         self._touched: dict[str, _Touched] = {}
-        highest = select(func.max(case_file.c.serial)).where(case_file.c.year == night.year)
-        self._serial: int = connection.execute(highest).scalar() or 0
+        self._serial = last_serial(connection, night.year)
 
     def open(
         self,
@@ -96,42 +138,25 @@ class Casebook:
     ) -> str:
         """A new case for `key`, its number the next of the night's year; the epoch follows `previous`."""
         self._serial += 1
-        number = f"FC-{self.night.year}-{self._serial:06d}"
-        status = self.workflow.initial
         parts = {name: _text(key.grouping.get(name)) for name in ("product_line", "sku", "period")}
-        opened = {
-            "number": number,
-            "year": self.night.year,
-            "serial": self._serial,
-            "case_key": key.value,
-            "epoch": previous.epoch + 1 if previous else 1,
-            "family": key.family,
-            "subject_kind": key.subject_kind,
-            "subject_id": key.subject_id,
+        opened = fresh_case(
+            self.workflow,
+            self.night,
+            self._serial,
+            case_key=key.value,
+            epoch=previous.epoch + 1 if previous else 1,
+            family=key.family,
+            subject_kind=key.subject_kind,
+            subject_id=key.subject_id,
             **parts,
-            "grouping": plain(key.grouping),
-            "grouping_version": self.policy.version,
-            "opened_night": self.night,
-            "predecessor": previous.number if previous else None,
-            "storm": storm,
-            "status": status,
-            "is_open": self.workflow.has(status, "open"),
-            "outcome": None,
-            "wording": "signal",
-            "allowed_action": "observe",
-            "priority": _severest(one.finding.severity for one in reported),
-            "assignee": assignee,
-            "regressed": False,
-            "outcome_class": None,
-            "merged_into": None,
-            "attention": None,
-            "snoozed_until": None,
-            "snooze_condition": None,
-            "snooze_evidence_root": None,
-            "decision_cutoff": None,
-            "decision_evidence_root": None,
-            "version": 1,
-        }
+            grouping=plain(key.grouping),
+            grouping_version=self.policy.version,
+            predecessor=previous.number if previous else None,
+            storm=storm,
+            priority=severest(one.finding.severity for one in reported),
+            assignee=assignee,
+        )
+        number = str(opened["number"])
         self._touched[number] = _Touched(number, "open", opened)
         self._add(number, reported, resolved)
         return number
@@ -211,6 +236,7 @@ class Casebook:
     def _attach(self, touched: Sequence[_Touched]) -> dict[str, set[str]]:
         """Record which findings belong to which case; gives those that are new to their case."""
         members = self._members([one.number for one in touched if one.opened is None])
+        left = self._left(touched)
         fresh: dict[str, set[str]] = {}
         rows = []
         for one in touched:
@@ -218,6 +244,8 @@ class Casebook:
             for finding_id, prepared in one.reported:
                 supporting[finding_id] = supporting.get(finding_id, True) and prepared.support
             fresh[one.number] = supporting.keys() - members.get(one.number, {}).keys()
+            gone = left.get(one.number, {})
+            one.back = [_back(gone[finding_id]) for finding_id in sorted(fresh[one.number] & gone.keys())]
             rows += [
                 {
                     "number": one.number,
@@ -225,11 +253,21 @@ class Casebook:
                     "support": supporting[finding_id],
                     "attached_night": self.night,
                 }
-                for finding_id in sorted(fresh[one.number])
+                for finding_id in sorted(fresh[one.number] - gone.keys())
             ]
         if rows:
-            self.connection.execute(case_finding.insert(), rows)
+            self.connection.execute(filed_finding.insert(), rows)
+        back = [{**move, "moved_at": self.moment} for one in touched for move in one.back]
+        if back:
+            self.connection.execute(case_finding_move.insert(), back)
         return fresh
+
+    def _left(self, touched: Sequence[_Touched]) -> dict[str, dict[str, Gone]]:
+        """Findings of this night that left one of its cases; what joins that case all the same comes back to it."""
+        found: dict[str, dict[str, Gone]] = defaultdict(dict)
+        for gone in gone_from(self.connection, {finding_id for one in touched for finding_id, _ in one.reported}):
+            found[gone.number][gone.finding_id] = gone
+        return found
 
     def _members(self, numbers: Sequence[str]) -> dict[str, dict[str, str]]:
         """case number → finding_id → its latest evidence root."""
@@ -254,7 +292,7 @@ class Casebook:
         severities = [prepared.finding.severity for _, prepared in one.reported]
         machine: dict[str, Any] = {
             "number": one.number,
-            "severity": _severest(severities + ([row.severity] if row else [])),
+            "severity": severest(severities + ([row.severity] if row else [])),
             "findings": fresh + (row.findings if row else 0),
             "occurrences": len(one.reported) + (row.occurrences if row else 0),
             "seen_after_decision": row.seen_after_decision if row else 0,
@@ -296,19 +334,22 @@ class Casebook:
         return [EventDraft("case.proposal_stale", self.actor, data, case=row.number, night=self.night)]
 
     def _findings_event(self, one: _Touched, fresh: set[str], machine: Mapping[str, Any]) -> EventDraft:
+        returned = {move["finding_id"] for move in one.back}
         reported = [
             {
                 "finding_id": finding_id,
                 "reported_id": prepared.reported_id,
                 "evidence_root": prepared.record["evidence_root"],
                 "evidence_sha256": prepared.evidence_sha256,
-                "fresh": finding_id in fresh,
+                "fresh": finding_id in fresh and finding_id not in returned,
                 "support": prepared.support,
             }
             for finding_id, prepared in sorted(one.reported, key=lambda item: item[1].reported_id)
         ]
         after = {name: value for name, value in machine.items() if name != "number"}
-        data = {"action": one.action, "findings": reported, "after": after}
+        data: dict[str, Any] = {"action": one.action, "findings": reported, "after": after}
+        if one.back:
+            data["moves"] = one.back
         return EventDraft("case.findings", self.actor, data, case=one.number, night=self.night)
 
     def _link(self, opened: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -345,8 +386,15 @@ class Casebook:
         return found
 
 
-def _severest(severities: Iterable[str]) -> str:
+def severest(severities: Iterable[str]) -> str:
+    """The gravest of them. Raises ValueError for none."""
     return max(severities, key=SEVERITIES.index)
+
+
+def _back(gone: Gone) -> dict[str, Any]:
+    """The move with which a finding comes back to the case that it left; no proposal says so."""
+    row = {"number": gone.number, "finding_id": gone.finding_id, "move": gone.move + 1}
+    return {**row, "other": gone.other, "proposal": None}
 
 
 def _text(value: Any) -> str | None:

@@ -106,11 +106,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Done:
-    """What a handler leaves: the event to append, and status and version of the case from now on."""
+    """What a handler leaves: the event to append, and status and version of the case from now on.
+
+    `also` are events about other cases, which follow it.
+    """
 
     draft: EventDraft
     status: str
     version: int
+    also: tuple[EventDraft, ...] = ()
 
 
 def change(

@@ -10,9 +10,10 @@ from sqlalchemy import Connection, Engine, Table, select
 
 from fangcuan.store.casework import (
     case_file,
-    case_finding,
+    case_finding_move,
     case_link,
     case_machine,
+    filed_finding,
     filing_night,
     filing_unit_night,
     finding,
@@ -24,11 +25,11 @@ from fangcuan.store.jsontext import canonical_text
 
 _GROUPS: dict[str, tuple[Table, ...]] = {
     "findings": (finding, finding_fingerprint, finding_occurrence),
-    "cases": (case_file, case_machine, case_finding, case_link),
+    "cases": (case_file, case_machine, filed_finding, case_finding_move, case_link),
     "counters": (filing_night, filing_unit_night),
 }
-#: Says which run did it, not what was found.
-_LEFT_OUT = {"run_id"}
+#: Say which run did it and when, not what was found.
+_LEFT_OUT = {"run_id", "moved_at"}
 _ROWS = 5_000
 
 

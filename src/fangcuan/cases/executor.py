@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, select
 
 from fangcuan.cases import workflow as workflows
-from fangcuan.cases.access import Actor, authorise
+from fangcuan.cases.access import Actor, authorise, grants_for
 from fangcuan.cases.areas import area_of
 from fangcuan.cases.attachments import write_beside
 from fangcuan.cases.commands import Command, CommandResult, Done, Step, change
@@ -33,6 +33,7 @@ from fangcuan.cases.refusals import (
 )
 from fangcuan.cases.requirements import check, demand
 from fangcuan.cases.sanctions import penalty_of_notice, sanction, take_appeal
+from fangcuan.cases.scopes import within
 from fangcuan.cases.urgency import unclaimed
 from fangcuan.cases.workflow import (
     PROPOSE,
@@ -103,11 +104,12 @@ def claim_next(
             if earlier is not None:
                 return earlier
             authorise(connection, actor, claim.command, claim.roles, moment)
-            for number in unclaimed(connection, statuses, moment):
+            reached = within(connection, grants_for(connection, actor, claim.roles, moment))
+            for number in unclaimed(connection, statuses, moment, reached):
                 try:
                     return _apply(connection, Command(claim.command, number, actor, key), asked, rules, moment)
                 except NotAuthorised:
-                    # Somebody else's region or brand: the next one may be his.
+                    # Beside his region or brand after all: the next one may be his.
                     continue
             return None
     except CommandRefused as refusal:
@@ -180,7 +182,7 @@ def _record(step: Step, done: Done, asked: Command) -> CommandResult:
     """Append the event, and answer the key of what was asked."""
     connection, moment = step.connection, step.moment
     failpoints.hit("command.case_updated")
-    (seq,) = append(connection, [done.draft], recorded_at=moment)
+    seq = append(connection, [done.draft, *done.also], recorded_at=moment)[0]
     result = CommandResult(step.number, done.status, done.version, seq)
     connection.execute(
         command_log.insert().values(

@@ -30,6 +30,7 @@ from fangcuan.cases.grouping import (
     stormy_units,
     working_units,
 )
+from fangcuan.cases.moves import gone_from
 from fangcuan.cases.prepared import (
     STORM,
     Evidence,
@@ -40,6 +41,7 @@ from fangcuan.cases.prepared import (
     waiting_row,
     with_artefacts,
 )
+from fangcuan.cases.splitting import following
 from fangcuan.cases.suppressions import in_force, suppressing
 from fangcuan.cases.workflow import Workflow
 from fangcuan.core import failpoints
@@ -145,6 +147,7 @@ class _Filing:
     def run(self, reported: list[Prepared], earlier: FilingSummary | None) -> FilingSummary:
         self._ensure_night(earlier)
         reported, hidden = self._suppress(reported)
+        reported = following(self.connection, reported)
         groups = self._groups([one for one in reported if one.opens])
         storms, limits = self._storms(groups)
         storm_groups = self._storm_groups(storms, limits, groups, reported)
@@ -156,7 +159,8 @@ class _Filing:
         everything = sorted([*reported, *storm_findings], key=lambda one: one.reported_id)
         resolved, new_names = registry.match(self.connection, everything)
 
-        book = casebook.Casebook(self.connection, self.workflow, self.policy, self.night, ACTOR)
+        moment = self.now or dt.datetime.now(dt.UTC)
+        book = casebook.Casebook(self.connection, self.workflow, self.policy, self.night, ACTOR, moment)
         self._apply(book, sorted(groups + storm_groups, key=lambda group: group.key.order), resolved)
         self._attach_support(book, [one for one in reported if one.support], resolved)
         waiting = {resolved[i] for group in groups for i in group.placement.waiting}
@@ -181,7 +185,7 @@ class _Filing:
         self._count_units(groups, storms)
         total = self._add_up(earlier, delta)
         night = self._night_event(everything, delta, hidden)
-        append(self.connection, [*book.events, night], recorded_at=self.now)
+        append(self.connection, [*book.events, night], recorded_at=moment)
         return total
 
     def _suppress(self, reported: list[Prepared]) -> tuple[list[Prepared], list[dict[str, Any]]]:
@@ -271,9 +275,12 @@ class _Filing:
         self, book: casebook.Casebook, supporting: Sequence[Prepared], resolved: Mapping[str, str]
     ) -> None:
         numbers = book.open_numbers({one.key.subject for one in supporting})
+        gone = gone_from(self.connection, {resolved[one.reported_id] for one in supporting})
+        left = {(one.number, one.finding_id) for one in gone}
         for one in supporting:
             for number in numbers.get(one.key.subject, ()):
-                book.join(number, "attach", [one], resolved)
+                if (number, resolved[one.reported_id]) not in left:
+                    book.join(number, "attach", [one], resolved)
 
     def _states(
         self, everything: Sequence[Prepared], resolved: Mapping[str, str], book: casebook.Casebook, waiting: set[str]

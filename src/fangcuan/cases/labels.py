@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, select
 
 from fangcuan.cases.commands import Done, Step
+from fangcuan.cases.moves import gone_by
 from fangcuan.core.canonical import digest, plain
 from fangcuan.store.casework import case_file, case_finding, finding
 from fangcuan.store.database import read
@@ -59,12 +60,18 @@ def label_findings(step: Step, done: Done) -> Done:
 
 
 def latest_labels(connection: Connection, until: dt.datetime | None = None) -> list[dict[str, Any]]:
-    """The label of each finding by the latest decision about its case, as known at `until`; sorted by finding and case."""
+    """The label of each finding by the latest decision about its case, as known at `until`; sorted by finding and case.
+
+    What was said of a finding while it belonged to a case it has since left says nothing any more.
+    """
     query = select(label).order_by(label.c.finding_id, label.c.number, label.c.case_version)
     if until is not None:
         query = query.where(label.c.decided_at <= until)
     latest: dict[tuple[str, str], dict[str, Any]] = {}
+    gone = gone_by(connection, until)
     for row in connection.execute(query).mappings():
+        if (row["number"], row["finding_id"]) in gone:
+            continue
         latest[row["finding_id"], row["number"]] = {name: plain(value) for name, value in row.items()}
     return list(latest.values())
 

@@ -29,10 +29,11 @@ from fangcuan.store.base import CanonicalJson
 from fangcuan.store.casework import (
     case_comment,
     case_file,
-    case_finding,
+    case_finding_move,
     case_link,
     case_machine,
     checkpoint,
+    filed_finding,
     filing_night,
     finding_occurrence,
     rule_version,
@@ -49,7 +50,8 @@ MOST = 100
 TABLES = (
     case_file,
     case_machine,
-    case_finding,
+    filed_finding,
+    case_finding_move,
     case_link,
     case_comment,
     case_attachment,
@@ -76,7 +78,8 @@ _OF_CASES = frozenset(
     for table in (
         case_file,
         case_machine,
-        case_finding,
+        filed_finding,
+        case_finding_move,
         case_link,
         case_comment,
         case_attachment,
@@ -128,6 +131,9 @@ class Rebuilt:
             if name in data:
                 key = tuple(data[name][column.name] for column in table.primary_key.columns)
                 self.rows[table.name].setdefault(key, {}).update(data[name])
+        if "machine" in data:
+            self.rows[case_machine.name][(body["case"],)] = {"number": body["case"], **data["machine"]}
+        self.moved(body, data)
         if "comment" in data:
             self.commented(body, data)
         for row in data.get("labels", ()):
@@ -153,8 +159,17 @@ class Rebuilt:
                     key,
                     {"number": number, "finding_id": key[1], "support": True, "attached_night": body["night"]},
                 )
+                # What came by a split was attached on the night on which the case it left got it.
+                row["attached_night"] = one.get("attached_night", row["attached_night"])
                 row["support"] = row["support"] and one["support"]
-        self.rows[case_finding.name].update(new)
+        self.rows[filed_finding.name].update(new)
+        self.moved(body, data)
+
+    def moved(self, body: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+        """What left a case and what came back to it."""
+        for row in data.get("moves", ()):
+            key = (row["number"], row["finding_id"], row["move"])
+            self.rows[case_finding_move.name][key] = {**row, "moved_at": body["recorded_at"]}
 
     def commented(self, body: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         row = {**data["comment"], "author": body["actor"], "written_at": body["recorded_at"]}

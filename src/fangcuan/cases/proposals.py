@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
@@ -12,6 +13,7 @@ from fangcuan.cases.four_eyes import persons_behind, refuse_own
 from fangcuan.cases.penalties import carry_out, proposed_params
 from fangcuan.cases.refusals import Conflict, NotAuthorised
 from fangcuan.cases.requirements import demand
+from fangcuan.cases.splitting import Split, split
 from fangcuan.cases.workflow import Proposal, Verdict
 from fangcuan.core.canonical import plain
 from fangcuan.store.casework import case_file, case_machine
@@ -96,15 +98,18 @@ def decide(step: Step, verdict: Verdict, row: Row[Any]) -> Done:
     back = {"status": row.from_status, "is_open": step.rules.has(row.from_status, "open")}
     after: dict[str, Any] = back if kind.pending is not None else {}
     more: dict[str, Any] = {}
+    parted = Split()
     if verdict.verdict == "approved":
         _refuse_stale(step, kind, row)
-        after = _carried_out(step, kind, row)
+        parted = split(step, row)
+        after, more = {**_carried_out(step, kind, row), **parted.after}, dict(parted.data)
         if kind.penalty is not None:
             more["penalty"] = carry_out(step, kind, row)
     step.connection.execute(
         decision.update().where(decision.c.number == row.number, decision.c.proposal == row.proposal).values(decided)
     )
-    return step.update(after, decision={**row._mapping, **decided}, **more)
+    done = step.update(after, decision={**row._mapping, **decided}, **more)
+    return replace(done, also=parted.events)
 
 
 def _refuse_stale(step: Step, kind: Proposal, row: Row[Any]) -> None:

@@ -79,6 +79,19 @@ def _target(step: Step, order: Guarded) -> None:
         )
 
 
+def _parts(step: Step, order: Guarded) -> None:
+    """Which findings go; those that only support stay with both, so that they are not among them."""
+    given = step.command.params.get("finding_id")
+    query = select(case_finding.c.finding_id).where(case_finding.c.number == step.number)
+    mine = set(step.connection.execute(query.where(case_finding.c.support.is_(False))).scalars())
+    if not isinstance(given, list | tuple) or not given or not set(given) <= mine or len(set(given)) < len(given):
+        raise GuardFailed(
+            f"{step.command.name}: finding_id {given!r}; expected findings that go, each once, of: {', '.join(sorted(mine))}"
+        )
+    if set(given) == mine:
+        raise GuardFailed(f"{step.command.name}: at least one finding of {step.number} has to stay")
+
+
 def _checklist(step: Step, order: Guarded) -> None:
     wanted = step.rules.checklists.get(step.case.family, ())
     given = step.command.params.get("checklist") or ()
@@ -194,6 +207,7 @@ _GUARDS: dict[str, Callable[[Step, Guarded], None]] = {
     "low_impact": _low_impact,
     "review": _review,
     "target": _target,
+    "parts": _parts,
     "checklist": _checklist,
     "sufficiency": _sufficiency,
     "corroboration": _corroboration,
@@ -208,6 +222,7 @@ _PARAMETERS: dict[str, tuple[str, ...]] = {
     "outcome": ("outcome",),
     "class": ("class",),
     "target": ("into",),
+    "parts": ("finding_id",),
     "checklist": ("checklist",),
     "amount": ("amount",),
 }

@@ -22,12 +22,18 @@ def most_urgent_first() -> tuple[ColumnElement[Any], ...]:
     return (attention.asc(), rank.desc(), case_machine.c.last_finding_night.desc(), case_file.c.number.asc())
 
 
-def unclaimed(connection: Connection, statuses: Sequence[str], moment: dt.datetime) -> Iterator[str]:
-    """Numbers of the cases in these statuses that nobody holds and no snooze lies over, most urgent first."""
+def unclaimed(
+    connection: Connection, statuses: Sequence[str], moment: dt.datetime, reached: ColumnElement[bool]
+) -> Iterator[str]:
+    """Numbers of the cases in these statuses that nobody holds and no snooze lies over, most urgent first.
+
+    `reached` is a condition over `case_file` that they fulfil as well.
+    """
     query = (
         select(case_file.c.number)
         .join(case_machine, case_machine.c.number == case_file.c.number)
         .where(case_file.c.assignee.is_(None), case_file.c.status.in_(list(statuses)), ~asleep(moment))
+        .where(reached)
         .order_by(*most_urgent_first())
     )
     offset = 0

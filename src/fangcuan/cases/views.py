@@ -15,6 +15,7 @@ from fangcuan.cases.attachments import attachments_of
 from fangcuan.cases.comments import list_comments
 from fangcuan.cases.correspondence import notices_of
 from fangcuan.cases.evidence import EvidenceBackend, EvidenceDamaged, EvidenceMissing
+from fangcuan.cases.moves import moves_of
 from fangcuan.cases.overlays import asleep, holds_of
 from fangcuan.cases.penalties import penalties_of
 from fangcuan.cases.proposals import proposals_of
@@ -118,6 +119,7 @@ def show_case(
         notices = notices_of(connection, number)
         penalties = penalties_of(connection, number)
         audit_reviews = reviews_of(connection, number)
+        moves = moves_of(connection, number)
         timeline = _timeline(connection, number, with_times)
     members = sorted(members, key=lambda member: (member.support, -member.score, member.finding_id))
     findings = [_finding(member, seen[member.finding_id], evidence_store, render) for member in members]
@@ -134,6 +136,7 @@ def show_case(
         "object": findings[0]["object"] if findings else None,
         "findings_detail": findings,
         "links": links,
+        "moves": moves,
         "comments": comments,
         "proposals": proposals,
         "attachments": attachments,

@@ -19,6 +19,7 @@ Guard = Literal[
     "low_impact",
     "review",
     "target",
+    "parts",
     "checklist",
     "sufficiency",
     "corroboration",

@@ -213,7 +213,7 @@ def propose(
     number: str,
     kind: Annotated[
         str,
-        typer.Argument(help="confirm, dismiss, merge, reopen, uphold, reduce, waive, reverse."),
+        typer.Argument(help="confirm, dismiss, merge, split, reopen, uphold, reduce, waive, reverse."),
     ],
     note: Why,
     outcome: Annotated[str | None, typer.Option(help="confirm: which offence.")] = None,
@@ -233,6 +233,22 @@ def propose(
     given = {"outcome": outcome, "class": class_, "reason": reason, "checklist": checked or None, "into": into}
     given["amount"] = amount
     act(home, "propose", number, actor, role, as_json, kind=kind, note=note, **given)
+
+
+def split(
+    number: str,
+    finding: Annotated[
+        list[str],
+        typer.Option(help="A finding that is about something else, its id as `cases show` has it; once for each."),
+    ],
+    note: Why,
+    actor: Acting = None,
+    role: Role = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Propose to give findings a case of their own; somebody else approves it, and they are filed there from then on."""
+    act(home, "propose", number, actor, role, as_json, kind="split", note=note, finding_id=finding)
 
 
 def close(
@@ -311,6 +327,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "receive-information": _explained("receive_information", "Note what came back; the case is in triage again."),
     "dismiss": dismiss,
     "propose": propose,
+    "split": split,
     "approve": _noted(
         "approve",
         "Approve the open proposal about a case; never one's own, and never one that new evidence made stale.",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -92,6 +93,7 @@ def show(
         )
         out.print(f"  {finding['explanation']['en']}", markup=False)
         out.print(f"  {finding['explanation']['zh']}", markup=False)
+        out.print(f"  finding {finding['finding_id']}", markup=False)
         evidence = finding["evidence"]
         shown = evidence.get("rows") or []
         out.print(f"  evidence: {len(shown)} rows, root {finding['evidence_root'][:16]}…")
@@ -147,10 +149,21 @@ def show(
         out.print(f"\n{said}, at version {each['case_version']}{known}", markup=False)
         if each["note"]:
             out.print(f"  {each['note']}", markup=False)
+    for each in case["links"]:
+        out.print(f"\nlinked with {each['number']}: {each['kind']}", markup=False)
+    for each in case["moves"]:
+        out.print(f"  {_moved(number, each)}", markup=False)
     out.print("\ntimeline")
     for entry in case["timeline"]:
         out.print(f"  {entry.get('seq')}  {entry.get('kind')}  {entry.get('actor')}", markup=False)
     out.print("\nNot a verdict: a signal says what was observed and what it is consistent with.")
+
+
+def _moved(number: str, move: Mapping[str, Any]) -> str:
+    """Which way a finding went, seen from the case `number`."""
+    left = (move["move"] % 2 == 1) == (move["number"] == number)
+    other = move["other"] if move["number"] == number else move["number"]
+    return f"finding {move['finding_id'][:16]}… {'went to' if left else 'came from'} {other}"
 
 
 def _said(value: object) -> str:

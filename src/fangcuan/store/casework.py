@@ -15,6 +15,7 @@ from sqlalchemy import (
     Date,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     String,
@@ -22,7 +23,9 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     column,
+    func,
     literal_column,
+    select,
     text,
 )
 from sqlalchemy.ext.compiler import compiles
@@ -185,7 +188,8 @@ case_machine = Table(
     Column("evidence_root", String(DIGEST), nullable=False),
 )
 
-case_finding = Table(
+#: Every finding that ever came to a case, written once. Which of them a case has now is `case_finding`.
+filed_finding = Table(
     "case_finding",
     METADATA,
     Column("number", Text, ForeignKey("case_file.number"), primary_key=True),
@@ -193,6 +197,32 @@ case_finding = Table(
     Column("support", Boolean(create_constraint=False), nullable=False),
     Column("attached_night", Date, nullable=False),
 )
+
+#: A finding that left a case (odd `move`) for `other`, by the proposal of that number, or came back from there (even `move`).
+case_finding_move = Table(
+    "case_finding_move",
+    METADATA,
+    Column("number", Text, primary_key=True),
+    Column("finding_id", String(DIGEST), primary_key=True, index=True),
+    Column("move", Integer, primary_key=True, autoincrement=False),
+    Column("other", Text, ForeignKey("case_file.number"), nullable=False),
+    Column("proposal", Integer),
+    Column("moved_at", UtcDateTime, nullable=False),
+    ForeignKeyConstraint(["number", "finding_id"], ["case_finding.number", "case_finding.finding_id"]),
+    CheckConstraint("move > 0", name="counted"),
+    CheckConstraint("other <> number", name="elsewhere"),
+)
+
+_moves = (
+    select(func.max(case_finding_move.c.move))
+    .where(
+        case_finding_move.c.number == filed_finding.c.number,
+        case_finding_move.c.finding_id == filed_finding.c.finding_id,
+    )
+    .scalar_subquery()
+)
+#: The findings that a case has now: those that came and did not leave. Columns as in `filed_finding`; read, never written.
+case_finding = select(filed_finding).where(func.coalesce(_moves, 0) % 2 == 0).subquery("case_finding_now")
 
 case_link = Table(
     "case_link",

@@ -152,11 +152,19 @@ def timeline(payload, number, problems):
 
 
 def evidence(payload, case, events, redacted, problems):
-    """Every artefact that an event names is there under its own digest, and there is no other."""
-    named = set()
+    """Every artefact that an event names is there under its own digest, and there is no other.
+
+    What left the case by a split is not: it is in the bundle of the case it went to.
+    """
+    of, gone = {}, set()
     for event in events:
+        data = event["parsed"]["data"]
         if event["parsed"]["kind"] == "case.findings":
-            named |= {one["evidence_sha256"] for one in event["parsed"]["data"]["findings"]}
+            for one in data["findings"]:
+                of.setdefault(one["finding_id"], set()).add(one["evidence_sha256"])
+        for one in data.get("moves", ()):
+            gone = gone | {one["finding_id"]} if one["move"] % 2 else gone - {one["finding_id"]}
+    named = {each for finding_id, artefacts in of.items() if finding_id not in gone for each in artefacts}
     for one in case["findings_detail"]:
         latest = {each["evidence_sha256"] for each in one["occurrences"]}
         if one["evidence_sha256"] not in latest:
