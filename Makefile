@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 FANGCUAN_REAL_DATA ?= $(wildcard ../shared/data)
 export FANGCUAN_REAL_DATA
+# What one process has compiled the next one reads: without it each of the many that tests start compiles everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install run run-real test test-all check fmt bench quality docs lock clean

@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -142,6 +143,10 @@ def new_home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callabl
         if request.param == "postgresql":
             url, put_away = request.getfixturevalue("postgresql_copies")()
             made.append(put_away)
+        else:
+            # Migrated already, so that `initialise` finds nothing to do.
+            (tmp_path / name).mkdir(exist_ok=True)
+            shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / name / "casebook.db")
         installation = initialise(tmp_path / name, database_url=url, memory_limit="1GB", **settings)
         approve_shipped(installation)
         return installation

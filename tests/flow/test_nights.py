@@ -13,6 +13,7 @@ import pytest
 
 from fangcuan.cases.views import list_cases, show_case
 from fangcuan.flow.explain import render
+from fangcuan.flow.installation import open_installation
 from fangcuan.flow.night import findings_of, lake_engine, live_units, open_night
 from fangcuan.warehouse.engine import QueryRefused
 
@@ -23,6 +24,12 @@ def _findings(installation: Any, night: dt.date) -> bytes:
     return b"\n".join(
         json.dumps(f.as_record(), sort_keys=True).encode() for f in findings_of(installation, run["run_id"])
     )
+
+
+@pytest.fixture
+def undisturbed(judged_once: Path) -> Any:
+    """What the small world comes to when all goes well; to be read."""
+    return open_installation(judged_once)
 
 
 def test_a_night_files_a_case_with_its_evidence(new_home: Any, small_world: Path, flow_tools: dict[str, Any]) -> None:
@@ -138,34 +145,33 @@ def test_threads_and_file_order_do_not_change_a_byte(
 
 
 def test_a_back_filled_night_finds_what_it_would_have_found_then(
-    new_home: Any, small_world: Path, flow_tools: dict[str, Any]
+    new_home: Any, small_world: Path, undisturbed: Any, flow_tools: dict[str, Any]
 ) -> None:
-    ordered, late = new_home("ordered"), new_home("late")
+    ordered, late = undisturbed, new_home("late")
     first, second, third, fourth = flow_tools["nights"]
-    flow_tools["judge"](ordered, small_world)
     flow_tools["judge"](late, small_world, [first, second, fourth])
     flow_tools["judge"](late, small_world, [third])
+    assert _findings(ordered, third)
     assert _findings(late, third) == _findings(ordered, third)
     assert _findings(late, third) != _findings(late, fourth)
 
 
 def test_events_that_arrive_later_are_seen_from_then_on_only(
-    new_home: Any, small_world: Path, flow_tools: dict[str, Any], tmp_path: Path
+    new_home: Any, small_world: Path, undisturbed: Any, flow_tools: dict[str, Any], tmp_path: Path
 ) -> None:
     world = tmp_path / "late"
     shutil.copytree(small_world, world)
     nights = flow_tools["nights"]
     feed = world / "feeds" / "trace_events"
     (feed / f"{nights[1]}.csv").rename(feed / f"{nights[3]}-late.csv")
-    home, undisturbed = new_home("home"), new_home("undisturbed")
+    home = new_home("home")
     results = flow_tools["judge"](home, world)
-    flow_tools["judge"](undisturbed, small_world)
     assert results[1]["findings"] == 0
     assert _findings(home, nights[3]) == _findings(undisturbed, nights[3])
 
 
 def test_a_document_that_arrives_after_its_night_was_judged_is_news_of_the_next(
-    new_home: Any, small_world: Path, flow_tools: dict[str, Any], tmp_path: Path
+    new_home: Any, small_world: Path, undisturbed: Any, flow_tools: dict[str, Any], tmp_path: Path
 ) -> None:
     world = tmp_path / "forgotten"
     shutil.copytree(small_world, world)
@@ -178,8 +184,6 @@ def test_a_document_that_arrives_after_its_night_was_judged_is_news_of_the_next(
     (feed / f"{nights[1]}.csv").write_bytes(kept)
     (result,) = flow_tools["judge"](home, world, nights[3:])
     assert result["facts"] > 0
-    undisturbed = new_home("undisturbed")
-    flow_tools["judge"](undisturbed, small_world)
     assert _findings(home, nights[3]) == _findings(undisturbed, nights[3])
 
 
