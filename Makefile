@@ -53,6 +53,7 @@ bench: install ## run the benchmarks into benchmarks/results
 	@$(BIN)/python benchmarks/diversion_core.py --serials 20_000_000 --sightings 500_000
 	@$(BIN)/python benchmarks/diversion_core.py --serials 200_000_000 --sightings 5_000_000
 	@$(BIN)/python benchmarks/audit_verify.py
+	@$(BIN)/python benchmarks/claim_next.py
 	@$(BIN)/python benchmarks/page.py
 
 docs: install ## write docs/reference from the code

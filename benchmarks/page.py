@@ -74,6 +74,27 @@ def audit_table(results: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def claim_table(results: list[dict[str, Any]]) -> list[str]:
+    """Claiming the next case, one line per database."""
+    lines = [
+        "",
+        "## The next case",
+        "",
+        "`cases next` for an analyst of one district of 2,000, whose ten cases are the least urgent of all. Yardstick: asking",
+        "one case after the other whether it is his, as was done before the database was asked; computed from the first 400.",
+        "`python benchmarks/claim_next.py --cases N [--url postgresql://…]`.",
+        "",
+        "| database | cases | claim | one by one | ratio | load |",
+        "|---|---|---|---|---|---|",
+    ]
+    for item in results:
+        lines.append(
+            f"| {item['database']} | {item['cases']:,} | {item['claim_seconds']:.2f} s | {item['one_by_one_seconds']:.0f} s "
+            f"| {item['ratio']:.0f} × | {item['load']:.1f} |"
+        )
+    return lines
+
+
 def main() -> None:
     results = {
         path.stem: json.loads(path.read_text(encoding="utf-8"))
@@ -83,7 +104,9 @@ def main() -> None:
     lines = HEAD.splitlines() + (core_table(core) if core else [])
     audit = [result for name, result in results.items() if name.startswith("audit_verify_")]
     lines += audit_table(audit) if audit else []
-    shown = ("diversion_core_", "audit_verify_")
+    claim = [result for name, result in results.items() if name.startswith("claim_next_")]
+    lines += claim_table(claim) if claim else []
+    shown = ("diversion_core_", "audit_verify_", "claim_next_")
     others = {name: result for name, result in results.items() if not name.startswith(shown)}
     for name, result in others.items():
         lines += [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from fangcuan.cases.views import show_case
 from fangcuan.cli.main import app
 from fangcuan.flow.casework import act
 from fangcuan.flow.explain import render
-from fangcuan.flow.exporting import ExportRefused, export_case
+from fangcuan.flow.exporting import ExportRefused, _working_folder, export_case
 from fangcuan.flow.installation import Installation, open_installation
 
 Homes = Callable[..., Installation]
@@ -325,3 +326,64 @@ def test_on_both_databases(new_home: Homes, small_world: Path, flow_tools: dict[
     done = verified(bundle(home, tmp_path / "out"), "--key", key)
     assert done.returncode == 0, done.stdout + done.stderr
     flow_tools["state"](home)
+
+
+_EXPORT = """
+import sys
+from pathlib import Path
+from fangcuan.flow import exporting, installation
+home = installation.open_installation(Path(sys.argv[1]))
+exporting.export_case(home, sys.argv[2], Path(sys.argv[3]), profile="dealer", actor="zhao")
+"""
+
+
+def _killed(home: Installation, out: Path, failpoint: str) -> int:
+    """Export in a process that is killed at the failpoint; its exit code."""
+    command = [sys.executable, "-c", _EXPORT, str(home.settings.home), NUMBER, str(out)]
+    return subprocess.run(command, env={**os.environ, "FANGCUAN_FAILPOINT": failpoint}, timeout=120).returncode
+
+
+@pytest.mark.parametrize("failpoint", ["export.recorded", "export.disclosed", "export.renamed"])
+def test_killed_between_its_event_and_its_name_it_is_asked_for_again(
+    home: Installation, tmp_path: Path, failpoint: str
+) -> None:
+    out, disclosure = tmp_path / "out" / "b[1]", tmp_path / "out" / "b[1].disclosure.json"
+    before = len(exports_of(home))
+    home.engine.dispose()
+    assert _killed(home, out, failpoint) == -9
+    assert len(exports_of(home)) == before + 1, "who has taken it is known"
+    named = {path.name for path in out.parent.iterdir() if not path.name.startswith(".")}
+    if failpoint == "export.renamed":
+        assert named == {out.name, disclosure.name}
+        assert verified(out).returncode == 0
+        with pytest.raises(ExportRefused, match="is there already"):
+            bundle(home, out, "dealer")
+        return
+    assert out.name not in named, "a bundle has a name before it is finished"
+    done = bundle(home, out, "dealer")
+    assert verified(done, "--disclosure", str(disclosure)).returncode == 0
+    assert {path.name for path in out.parent.iterdir()} == {out.name, disclosure.name}
+    assert len(exports_of(home)) == before + 2
+    manifest = bag.sha256((done / "manifest-sha256.txt").read_bytes())
+    assert json.loads(disclosure.read_text())["manifest_sha256"] == manifest == exports_of(home)[-1]["manifest_sha256"]
+
+
+def test_what_an_export_left_that_still_runs_is_not_removed(home: Installation, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    with _working_folder(out) as running:
+        (running / "bundle").mkdir()
+        bundle(home, out)
+        assert (running / "bundle").is_dir()
+    # The disclosure of a bundle that was given away stays, whatever was left beside it.
+    given = bundle(home, tmp_path / "dealer", "dealer")
+    shutil.move(given, tmp_path / "given")
+    (tmp_path / ".dealer.0.partial" / "bundle").mkdir(parents=True)
+    shutil.copy(tmp_path / "bundle" / "manifest-sha256.txt", tmp_path / ".dealer.0.partial" / "bundle")
+    with pytest.raises(ExportRefused, match="is there already"):
+        bundle(home, tmp_path / "dealer", "dealer")
+    assert (tmp_path / "dealer.disclosure.json").is_file()
+
+
+def exports_of(home: Installation) -> list[dict[str, Any]]:
+    case = show_case(home.engine, home.evidence, NUMBER, render)
+    return [one["data"] for one in case["timeline"] if one["kind"] == "case.exported"]

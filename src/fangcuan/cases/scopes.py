@@ -71,7 +71,7 @@ def _inside(connection: Connection, code: str) -> list[str]:
     oldest_first = (regions.c.recorded_at.asc().nulls_first(), regions.c.row_digest.asc())
     rows = connection.execute(select(regions.c.region_code, regions.c.parent_code).order_by(*oldest_first))
     below: dict[str, list[str]] = defaultdict(list)
-    for name, parent in dict(rows.tuples().all()).items():
+    for name, parent in {row.region_code: row.parent_code for row in rows}.items():
         below[parent].append(name)
     inside, following = {code}, [code]
     while following:

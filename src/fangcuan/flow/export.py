@@ -27,7 +27,7 @@ def export_findings(installation: Installation, out: Path) -> int:
         raise ExportError(f"{out.name}: the suffix names no format; use {', '.join(SUFFIXES)}")
     filed = select(case_finding.c.finding_id, case_finding.c.number)
     with read(installation.engine) as connection:
-        numbers = dict(connection.execute(filed).tuples().all())
+        numbers = {row.finding_id: row.number for row in connection.execute(filed)}
         rows = [dict(row) for row in connection.execute(select(finding).order_by(finding.c.finding_id)).mappings()]
     records = [_record(row, numbers.get(row["finding_id"])) for row in rows]
     if out.suffix == ".jsonl":

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
+import glob
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,7 @@ from fangcuan.cases.notes import NoteError
 from fangcuan.cases.proofs import NotProvable
 from fangcuan.cases.refusals import CommandRefused, Conflict, UnknownCase, log_refusal
 from fangcuan.cases.views import show_case
+from fangcuan.core import failpoints
 from fangcuan.core.canonical import plain, utc_text
 from fangcuan.flow import audit
 from fangcuan.flow.accounts import acting
@@ -40,6 +44,8 @@ from fangcuan.store.database import read, write
 from fangcuan.store.masters import MASTER_TABLES
 
 COMMAND = "export"
+#: What is being written lies in `.<name>.<random>.partial`, the bundle itself in a folder of it.
+_PARTIAL, _BUNDLE = ".partial", "bundle"
 
 
 class ExportRefused(Exception):
@@ -79,6 +85,7 @@ def export_case(
     if profile not in profiles():
         raise ExportRefused(f"profile {profile!r}: expected one of {', '.join(profiles())}")
     disclosure = out.with_name(f"{out.name}.disclosure.json")
+    _clear(out, disclosure)
     for path in (out, disclosure):
         if path.exists():
             raise ExportRefused(f"{path} is there already; name a folder that is not")
@@ -91,16 +98,19 @@ def export_case(
     gathered = _gather(installation, number, replayed)
     redaction = Redaction(profile, gathered.case["subject"], _known(installation))
     payload = _payload(gathered, redaction, number, moment)
-    partial = out.with_name(f".{out.name}.{uuid4().hex[:12]}.partial")
     out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        manifest = bag.write_bag(partial, payload, _info(number, profile, moment))
+    with _working_folder(out) as partial:
+        made = partial / _BUNDLE
+        manifest = bag.write_bag(made, payload, _info(number, profile, moment))
         seq = _record(installation, who, number, profile, manifest, gathered, moment)
+        failpoints.hit("export.recorded")
         if redaction.hides:
-            _write_private(disclosure, redaction.disclosure())
-        os.rename(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            _write_private(partial / disclosure.name, {**redaction.disclosure(), "manifest_sha256": manifest})
+            # Whole under its name or not at all, and never over another one.
+            os.link(partial / disclosure.name, disclosure)
+            failpoints.hit("export.disclosed")
+        os.rename(made, out)
+        failpoints.hit("export.renamed")
     return {
         "number": number,
         "profile": profile,
@@ -112,6 +122,41 @@ def export_case(
         "disclosure": str(disclosure) if redaction.hides else None,
         "seq": seq,
     }
+
+
+@contextmanager
+def _working_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that nobody takes for a bundle, locked while its process lives; it is gone afterwards."""
+    partial = out.with_name(f".{out.name}.{uuid4().hex[:12]}{_PARTIAL}")
+    partial.mkdir()
+    lock = os.open(partial, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        os.close(lock)
+
+
+def _clear(out: Path, disclosure: Path) -> None:
+    """Remove what exports to the same place left behind that were killed; one that still runs is left alone.
+
+    Its event stands: it was recorded before it had a name. A disclosure goes only where it is that of a bundle that never
+    got its name.
+    """
+    for partial in out.parent.glob(f".{glob.escape(out.name)}.*{_PARTIAL}"):
+        with suppress(OSError):
+            lock = os.open(partial, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                manifest = partial / _BUNDLE / bag.MANIFEST
+                if manifest.is_file() and disclosure.is_file() and not out.exists():
+                    told = json.loads(disclosure.read_bytes())
+                    if told.get("manifest_sha256") == bag.sha256(manifest.read_bytes()):
+                        disclosure.unlink()
+                shutil.rmtree(partial)
+            finally:
+                os.close(lock)
 
 
 def _refused(
@@ -313,6 +358,8 @@ def _write_private(path: Path, value: Any) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(_json(value))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _json(value: Any) -> bytes:

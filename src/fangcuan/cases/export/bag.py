@@ -14,6 +14,7 @@ from typing import Any
 from fangcuan.cases import proofs
 
 SCRIPT = "verify.py"
+MANIFEST = "manifest-sha256.txt"
 DECLARATION = "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
 CRATE = "ro-crate-metadata.json"
 #: What the files of a bundle are, for the crate: suffix → media type.
@@ -49,7 +50,7 @@ def write_bag(folder: Path, payload: Mapping[str, bytes], info: Mapping[str, str
     tags = {
         "bagit.txt": DECLARATION.encode(),
         "bag-info.txt": "".join(f"{name}: {_one_line(value)}\n" for name, value in told.items()).encode(),
-        "manifest-sha256.txt": manifest,
+        MANIFEST: manifest,
         SCRIPT: script().encode(),
     }
     tags["tagmanifest-sha256.txt"] = _manifest(tags)
