@@ -15,7 +15,6 @@ import pytest
 from typer.testing import CliRunner
 
 from fangcuan.core.canonical import canonical_json, digest, sha256_hex
-from fangcuan.flow.approve import approve_shipped
 from fangcuan.flow.installation import initialise, open_installation
 from fangcuan.flow.policies import approve_shipped_policies
 
@@ -23,13 +22,9 @@ Ask = Callable[..., tuple[int, Any]]
 
 
 @pytest.fixture(scope="session")
-def judged(tmp_path_factory: pytest.TempPathFactory, small_world: Path, flow_tools: dict[str, Any]) -> Path:
+def judged(judged_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The home of an installation that has judged the small world; whoever changes something copies it first."""
-    installation = initialise(tmp_path_factory.mktemp("judged") / "home", memory_limit="1GB")
-    approve_shipped(installation)
-    flow_tools["judge"](installation, small_world)
-    installation.engine.dispose()
-    return installation.settings.home
+    return Path(shutil.copytree(judged_once, tmp_path_factory.mktemp("judged") / "home"))
 
 
 @pytest.fixture
