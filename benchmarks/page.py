@@ -81,7 +81,7 @@ def claim_table(results: list[dict[str, Any]]) -> list[str]:
         "## The next case",
         "",
         "`cases next` for an analyst of one district of 2,000, whose ten cases are the least urgent of all. Yardstick: asking",
-        "one case after the other whether it is his, as was done before the database was asked; computed from the first 200 or 400.",
+        "one case after the other whether it is his, as was done before the database was asked; from the first hundreds.",
         "`python benchmarks/claim_next.py --cases N [--url postgresql://…]`.",
         "",
         "| database | cases | claim | one by one | ratio | load |",
