@@ -32,7 +32,7 @@ def take_down(connection: Connection) -> list[str]:
         for name, _ in rows:
             connection.execute(text(f"drop trigger {name}"))
         return [sql.replace(":", "\\:") for _, sql in rows]
-    for table in (*guards.APPEND_ONLY, "event_head"):
+    for table in (*guards.APPEND_ONLY, *guards.ONE_WAY):
         connection.execute(text(f"alter table {table} disable trigger user"))
     triggers = connection.execute(
         text("select tgrelid::regclass::text, tgname from pg_trigger where not tgisinternal and tgenabled = 'D'")

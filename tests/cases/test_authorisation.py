@@ -14,7 +14,7 @@ import pytest
 from casework_samples import employ, file_night, make_finding
 from sqlalchemy import Engine
 
-from fangcuan.cases import audit_sample, channels, grants, people, suppressions, tokens, workflow
+from fangcuan.cases import audit_sample, channels, erasure, grants, people, suppressions, tokens, workflow
 from fangcuan.cases.access import Actor, Area, covers
 from fangcuan.cases.attachments import LINKS
 from fangcuan.cases.audit import verify
@@ -198,6 +198,7 @@ ADMINISTRATION: dict[str, Callable[[Engine, Actor], Any]] = {
     "revoke_role": _revoke_role,
     "issue_token": lambda e, a: tokens.issue_token(e, a, "robot", label="x", expires_at=soon()),
     "revoke_token": _revoke_token,
+    "erase_user": lambda e, a: erasure.erase_user(e, a, "gone", note="request 7"),
     "choose_channels": lambda e, a: channels.choose_channels(e, a, "all", ["mail"]),
 }
 
@@ -247,6 +248,8 @@ def test_every_role_with_every_command_on_the_casebook(staffed: Engine, command:
 @pytest.mark.parametrize("command", [one.command for one in RULES.administration])
 def test_every_role_with_every_command_on_accounts(staffed: Engine, command: str) -> None:
     people.add_user(staffed, BOSS, "robot", name="Robot", kind="service", same_person_as="keeper")
+    people.add_user(staffed, BOSS, "gone", name="Somebody")
+    people.disable_user(staffed, BOSS, "gone")
     rule = RULES.administrative(command)
     # Whoever may comes last: some of these commands can be given once.
     for role in sorted(RULES.roles, key=lambda name: name in rule.roles):

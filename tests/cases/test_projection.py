@@ -13,7 +13,7 @@ from casework_samples import BUSY_SETTINGS, FIRST, busy_night, employ, file_nigh
 from sqlalchemy import Boolean, CheckConstraint, Date, Engine, Float, Integer, Table, text
 from tampering import tamper
 
-from fangcuan.cases import approvals, channels, grants, people, policies, suppressions, tokens, workflow
+from fangcuan.cases import approvals, channels, erasure, grants, people, policies, suppressions, tokens, workflow
 from fangcuan.cases.audit import ExitCode, verify
 from fangcuan.cases.executor import Actor, Command, execute
 from fangcuan.cases.projection import TABLES
@@ -133,6 +133,9 @@ def work_on_accounts(engine: Engine) -> None:
     grants.grant_role(engine, boss, "gone", "partner", partner="P1")
     grants.revoke_role(engine, boss, "gone", role="partner")
     people.disable_user(engine, boss, "gone")
+    people.add_user(engine, boss, "forgotten", name="Quill")
+    people.disable_user(engine, boss, "forgotten")
+    erasure.erase_user(engine, boss, "forgotten", note="request 7")
     people.link_users(engine, boss, "second", same_person_as="ling")
     people.set_password(engine, ling, "ling", "a long enough password")
     channels.choose_channels(engine, boss, "ling", ["mail"])

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, select
 from fangcuan.cases.access import Actor, actor_name, find_account
 from fangcuan.cases.notifications import LANGUAGES
 from fangcuan.cases.people import administering
+from fangcuan.cases.personal import Opened, key_of, seal_names
 from fangcuan.cases.refusals import GuardFailed
 from fangcuan.core.canonical import plain
 from fangcuan.store.database import read
@@ -39,7 +40,7 @@ def choose_channels(
         moment,
         record,
     ):
-        find_account(connection, actor_name("person", user_id))
+        person = find_account(connection, actor_name("person", user_id)).person
         if language not in LANGUAGES:
             raise GuardFailed(f"language {language!r}; expected one of {', '.join(LANGUAGES)}")
         names = list(dict.fromkeys(channels))
@@ -48,13 +49,14 @@ def choose_channels(
                 "a channel is named by small letters, digits and '_', at most 48; "
                 "its address goes into the secret notify_<name>, never here"
             )
-        row: dict[str, Any] = {"user_id": user_id, "language": language, "channels": names}
+        key = key_of(connection, person)
+        row: dict[str, Any] = {"user_id": user_id, "language": language, "channels": seal_names(key, names)}
         changed = {**row, "chosen_by": actor.name, "chosen_at": moment}
         there = notification_choice.c.user_id == user_id
         updated = notification_choice.update().where(there).values(changed).returning(notification_choice.c.user_id)
         if connection.execute(updated).first() is None:
             connection.execute(notification_choice.insert().values(changed))
-        record("user.channels_chosen", {"choice": row})
+        record("user.channels_chosen", {"choice": row, **key.keep(connection, moment)})
     return names
 
 
@@ -62,4 +64,6 @@ def list_choices(engine: Engine) -> list[dict[str, Any]]:
     """Who is reached how, by user."""
     with read(engine) as connection:
         rows = connection.execute(select(notification_choice).order_by(notification_choice.c.user_id)).mappings().all()
-    return [{name: plain(value) for name, value in row.items()} for row in rows]
+        opened = Opened(connection)
+    shown = [{**row, "channels": opened.names(row["channels"])} for row in rows]
+    return [{name: plain(value) for name, value in row.items()} for row in shown]

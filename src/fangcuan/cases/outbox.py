@@ -6,16 +6,17 @@ Its rows are derived and no part of the history: a row that is gone is a message
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Text, and_, cast, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from fangcuan.cases import notifications
 from fangcuan.cases.access import Area, covers, grants_in_force
 from fangcuan.cases.areas import area_of
 from fangcuan.cases.notifications import Notice
+from fangcuan.cases.personal import Opened
 from fangcuan.core import failpoints
 from fangcuan.core.canonical import plain
 from fangcuan.store.accounts import account
@@ -30,6 +31,18 @@ FIRST_WAIT = dt.timedelta(minutes=1)
 KEPT = dt.timedelta(days=3)
 #: How long a sender may take over one message before another one takes it over.
 CLAIM = dt.timedelta(minutes=5)
+
+
+#: Stands where the name of a channel was that only an erased person had chosen; no channel has such a name.
+ERASED = "(erased)"
+
+
+class Reached(NamedTuple):
+    """Somebody with the channels that reach him."""
+
+    user_id: str
+    language: str
+    channels: Sequence[str]
 
 
 class Written(NamedTuple):
@@ -133,7 +146,13 @@ def finish(engine: Engine, row: Row[Any], sender: str, now: dt.datetime, failure
             after = {"state": "queued", "claimed_by": None, "due_at": now + wait}
         if connection.execute(outbox.update().where(mine).values(after).returning(outbox.c.entry)).first() is None:
             return "lost"
-        said = {"result": "sent" if failure is None else "failed", "message": failure or ""}
+        # The row names the channel; what is written here can never be taken back.
+        message = (
+            (failure or "")
+            .replace(f"notify_{row.channel}", "notify_…")
+            .replace(f"NOTIFY_{row.channel.upper()}", "NOTIFY_…")
+        )
+        said = {"result": "sent" if failure is None else "failed", "message": message}
         connection.execute(outbox_attempt.insert().values(entry=row.entry, attempt=row.attempts, at=now, **said))
     return str(after["state"])
 
@@ -150,8 +169,26 @@ def try_again(engine: Engine, now: dt.datetime) -> int:
     """Queue everything that was given up once more, as if it had just been written; how many."""
     fresh = {"state": "queued", "attempts_left": MOST_ATTEMPTS, "due_at": now, "written_at": now, "ended_at": None}
     with write(engine) as connection:
-        queued = outbox.update().where(outbox.c.state == "given_up").values(fresh).returning(outbox.c.entry)
+        lost = and_(outbox.c.state == "given_up", outbox.c.channel != ERASED)
+        queued = outbox.update().where(lost).values(fresh).returning(outbox.c.entry)
         return len(connection.execute(queued).all())
+
+
+def park(connection: Connection, user_ids: Collection[str], channels: Collection[str], moment: dt.datetime) -> int:
+    """Give up what waits for people who are being erased, and take the names of their channels out of the outbox; how many.
+
+    `channels` are those they had chosen. One that somebody else has chosen too keeps its name, and what it is to bring.
+    """
+    mine = outbox.c.user_id.in_(sorted(user_ids))
+    named = {*channels, *connection.execute(select(outbox.c.channel).where(mine).distinct()).scalars()}
+    shared = {name for each in _chosen(connection) if each.user_id not in user_ids for name in each.channels}
+    gone = outbox.c.channel.in_(sorted(named - shared - {ERASED}))
+    waits = outbox.c.state.in_(("queued", "claimed"))
+    ended = outbox.update().where(gone, waits).values(state="given_up", claimed_by=None, ended_at=moment)
+    parked = len(connection.execute(ended.returning(outbox.c.entry)).all())
+    occasion = "erased/" + cast(outbox.c.entry, Text)
+    connection.execute(outbox.update().where(gone).values(channel=ERASED, occasion=occasion))
+    return parked
 
 
 def state_counts(engine: Engine, since: dt.datetime | None = None) -> dict[str, int]:
@@ -179,10 +216,17 @@ def _due(now: dt.datetime) -> ColumnElement[bool]:
     return and_(or_(outbox.c.state == "queued", outbox.c.state == "claimed"), outbox.c.due_at <= now)
 
 
-def _reached(connection: Connection) -> dict[str, Row[Any]]:
+def _reached(connection: Connection) -> dict[str, Reached]:
     """Choices of open accounts that name a channel, by user."""
-    query = select(notification_choice).join(account).where(account.c.active)
-    return {row.user_id: row for row in connection.execute(query) if row.channels}
+    return {each.user_id: each for each in _chosen(connection, account.c.active) if each.channels}
+
+
+def _chosen(connection: Connection, *conditions: ColumnElement[bool]) -> list[Reached]:
+    rows = connection.execute(select(notification_choice).join(account).where(*conditions)).all()
+    if not rows:
+        return []
+    opened = Opened(connection)
+    return [Reached(row.user_id, row.language, opened.names(row.channels)) for row in rows]
 
 
 def _recipients(
@@ -212,7 +256,7 @@ def _queue(
     connection: Connection,
     occasion: str,
     name: str,
-    chosen: Sequence[Row[Any]],
+    chosen: Sequence[Reached],
     moment: dt.datetime,
     *,
     seq: int | None = None,

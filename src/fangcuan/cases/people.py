@@ -14,6 +14,7 @@ from fangcuan.cases import workflow
 from fangcuan.cases.access import Actor, actor_name, authorise, find_account, grants_in_force, scope_words
 from fangcuan.cases.events import EventDraft, append, lock_head
 from fangcuan.cases.passwords import hash_password
+from fangcuan.cases.personal import Opened, key_of
 from fangcuan.cases.refusals import CommandRefused, GuardFailed, UnknownUser, log_refusal
 from fangcuan.core.canonical import plain, sha256_hex
 from fangcuan.store.accounts import access_token, account, role_grant
@@ -67,8 +68,7 @@ def add_user(
         if kind == "service" and same_person_as is None:
             raise GuardFailed(f"{user_id}: a service needs a person who answers for it")
         person = user_id if same_person_as is None else find_account(connection, f"user:{same_person_as}").person
-        row = _insert(connection, user_id, name, kind, person, os_user, actor.name, moment)
-        record("user.added", {"user": row})
+        record("user.added", _insert(connection, user_id, name, kind, person, os_user, actor.name, moment))
 
 
 def add_first_admin(
@@ -80,11 +80,11 @@ def add_first_admin(
         lock_head(connection)
         if connection.execute(select(account.c.user_id)).first():
             return False
-        row = _insert(connection, user_id, name, "person", user_id, os_user, FIRST, moment)
+        added = _insert(connection, user_id, name, "person", user_id, os_user, FIRST, moment)
         grant: dict[str, Any] = {"grant_id": 1, "user_id": user_id, "role": "admin"}
         grant |= {"region_code": None, "brand": None, "partner_id": None, "valid_from": moment, "valid_to": None}
         connection.execute(role_grant.insert().values(**grant, granted_by=FIRST, granted_at=moment))
-        drafts = [EventDraft("user.added", FIRST, {"user": row}), EventDraft("role.granted", FIRST, {"grant": grant})]
+        drafts = [EventDraft("user.added", FIRST, added), EventDraft("role.granted", FIRST, {"grant": grant})]
         append(connection, drafts, recorded_at=moment)
     return True
 
@@ -94,9 +94,12 @@ def link_users(
 ) -> None:
     """Say that two accounts are one person's. All accounts of the one join the other; nobody is separated again."""
     with administering(engine, actor, "link_users", user_id, now) as (connection, _, record):
-        one, other = (_any_account(connection, each) for each in (user_id, same_person_as))
+        one, other = (any_account(connection, each) for each in (user_id, same_person_as))
         if one.person == other.person:
             raise GuardFailed(f"{user_id} and {same_person_as} are one person already")
+        for each in (one, other):
+            # Nobody joins a person of whom nothing may be kept any more.
+            key_of(connection, each.person)
         moved = select(account.c.user_id).where(account.c.person == one.person).order_by(account.c.user_id)
         user_ids = list(connection.execute(moved).scalars())
         connection.execute(account.update().where(account.c.user_id.in_(user_ids)).values(person=other.person))
@@ -106,7 +109,7 @@ def link_users(
 def disable_user(engine: Engine, actor: Actor, user_id: str, *, now: dt.datetime | None = None) -> None:
     """Close an account: it acts no more, and stays for the history."""
     with administering(engine, actor, "disable_user", user_id, now) as (connection, moment, record):
-        row = _any_account(connection, user_id)
+        row = any_account(connection, user_id)
         if not row.active:
             raise GuardFailed(f"{user_id}: this account was closed before")
         connection.execute(account.update().where(account.c.user_id == user_id).values(active=False))
@@ -136,16 +139,18 @@ def list_users(engine: Engine, *, now: dt.datetime | None = None) -> list[dict[s
             select(access_token.c.user_id, func.count().label("tokens")).where(tokens).group_by(access_token.c.user_id)
         )
         live = {row.user_id: row.tokens for row in connection.execute(counted)}
+        opened = Opened(connection)
         for row in connection.execute(select(account).order_by(account.c.user_id)):
             grants = grants_in_force(connection, [row.user_id], moment)
             items.append(
                 {
                     "user": row.user_id,
-                    "name": row.name,
+                    "name": opened.shown("name", row.name),
                     "kind": row.kind,
                     "person": row.person,
-                    "os_user": row.os_user,
+                    "os_user": opened.text("os_user", row.os_user),
                     "active": row.active,
+                    "erased": opened.text("name", row.name) is None,
                     "has_password": row.password_hash is not None,
                     "tokens": live.get(row.user_id, 0),
                     "roles": [
@@ -173,15 +178,16 @@ def keep_an_admin(connection: Connection, moment: dt.datetime) -> None:
         raise GuardFailed("this leaves no administrator; make another one first")
 
 
-def _administrators() -> frozenset[str]:
-    return frozenset(workflow.default().administrative("grant_role").roles)
-
-
-def _any_account(connection: Connection, user_id: str) -> Any:
+def any_account(connection: Connection, user_id: str) -> Any:
+    """An account, open or closed. Raises UnknownUser."""
     row = connection.execute(select(account).where(account.c.user_id == user_id)).one_or_none()
     if row is None:
         raise UnknownUser(f"{user_id}: no such account; `fangcuan users list` shows them")
     return row
+
+
+def _administrators() -> frozenset[str]:
+    return frozenset(workflow.default().administrative("grant_role").roles)
 
 
 def _insert(
@@ -194,16 +200,18 @@ def _insert(
     added_by: str,
     moment: dt.datetime,
 ) -> dict[str, Any]:
-    """Insert an account; gives the row as its event has it."""
+    """Insert an account, with the key of a person who has none; gives what its event says."""
     if not _NAME.fullmatch(user_id):
         raise GuardFailed(f"{user_id!r}: a user is named by small letters, digits, '.', '_', '-', at most 64")
     if not name.strip():
         raise GuardFailed(f"{user_id}: a name is needed")
-    taken = (account.c.user_id == user_id) | (account.c.os_user == os_user if os_user else account.c.user_id == user_id)
-    there = connection.execute(select(account.c.user_id, account.c.os_user).where(taken)).first()
-    if there is not None:
-        what = f"{user_id}: there is such an account" if there.user_id == user_id else f"{os_user} is {there.user_id}"
-        raise GuardFailed(f"{what} already")
-    row = {"user_id": user_id, "name": name, "kind": kind, "person": person, "os_user": os_user, "active": True}
+    if connection.execute(select(account.c.user_id).where(account.c.user_id == user_id)).first():
+        raise GuardFailed(f"{user_id}: there is such an account already")
+    taken = Opened(connection).of_os_user(connection, os_user) if os_user else None
+    if taken is not None:
+        raise GuardFailed(f"{os_user} is {taken.user_id} already")
+    key = key_of(connection, person)
+    row: dict[str, Any] = {"user_id": user_id, "name": key.seal("name", name), "kind": kind, "person": person}
+    row |= {"os_user": key.seal("os_user", os_user or None), "active": True}
     connection.execute(account.insert().values(**row, added_by=added_by, added_at=moment))
-    return row
+    return {"user": row, **key.keep(connection, moment)}

@@ -13,7 +13,8 @@ from sqlalchemy import Engine, select
 
 from fangcuan.cases import workflow
 from fangcuan.cases.access import Actor, actor_name
-from fangcuan.cases.people import administering
+from fangcuan.cases.people import administering, any_account
+from fangcuan.cases.personal import Opened, key_of
 from fangcuan.cases.refusals import GuardFailed, NotAuthorised, UnknownUser
 from fangcuan.core.canonical import plain
 from fangcuan.store.accounts import access_token, account
@@ -49,11 +50,13 @@ def issue_token(
         if unknown:
             raise GuardFailed(f"unknown role {', '.join(unknown)}; known: {', '.join(workflow.default().roles)}")
         token_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
-        token: dict[str, Any] = {"token_id": token_id, "user_id": user_id, "token_hash": _hash(secret), "label": label}
+        key = key_of(connection, any_account(connection, user_id).person)
+        token: dict[str, Any] = {"token_id": token_id, "user_id": user_id, "token_hash": _hash(secret)}
+        token["label"] = key.seal("label", label)
         token |= {"roles": sorted(roles) if roles else None, "expires_at": expires_at}
         token["terminal"] = actor.terminal
         connection.execute(access_token.insert().values(**token, issued_by=actor.name, issued_at=moment))
-        record("token.issued", {"token": token})
+        record("token.issued", {"token": token, **key.keep(connection, moment)})
     return f"{PREFIX}_{token_id}_{secret}"
 
 
@@ -95,6 +98,7 @@ def list_tokens(engine: Engine, user_id: str | None = None) -> list[dict[str, An
         query = query.where(access_token.c.user_id == user_id)
     with read(engine) as connection:
         rows = connection.execute(query).mappings().all()
+        opened = Opened(connection)
     shown = (
         "token_id",
         "user_id",
@@ -106,7 +110,7 @@ def list_tokens(engine: Engine, user_id: str | None = None) -> list[dict[str, An
         "revoked_by",
         "revoked_at",
     )
-    return [{name: plain(row[name]) for name in shown} for row in rows]
+    return [{name: plain(row[name]) for name in shown} | {"label": opened.shown("label", row["label"])} for row in rows]
 
 
 def _hash(secret: str) -> str:

@@ -1,4 +1,4 @@
-"""users add|list|link|disable|password|grant|revoke|notify|token|tokens|revoke-token."""
+"""users add|list|link|disable|erase|password|grant|revoke|notify|token|tokens|revoke-token."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from fangcuan.cli.shared import Acting, AsJson, Home, installation, out, print_items, print_json, told
+from fangcuan.cli.shared import Acting, AsJson, Home, err, installation, out, print_items, print_json, told
 
 app = typer.Typer(help="Accounts: who may work here, in which roles and where.", no_args_is_help=True)
 
 #: Where an account's tokens end when nothing else is said, in days.
 DAYS = 90
+#: What is left to do where the file of the database may still hold the destroyed key.
+FREE = {
+    "sqlite": "somebody is reading: the write-ahead log holds the key until they have, and somebody writes again",
+    "postgresql": "the file of the table may hold the key: let its owner run `vacuum (full) person_key`",
+}
 
 
 def add(parent: typer.Typer) -> None:
@@ -29,8 +34,13 @@ def _done(as_json: bool, text: str, **facts: Any) -> None:
 @app.command("add")
 @told
 def add_(
-    user: str,
-    name: Annotated[str, typer.Option(help="Name that people know.")],
+    user: Annotated[
+        str,
+        typer.Argument(
+            help="A short id, such as u017. It stays in the history for good: choose one that names nobody."
+        ),
+    ],
+    name: Annotated[str, typer.Option(help="Name that people know; kept so that it can be erased.")],
     service: Annotated[bool, typer.Option("--service", help="A program, not a person.")] = False,
     same_person_as: Annotated[
         str | None, typer.Option(help="Account of the same person; of a service: the user who answers for it.")
@@ -44,6 +54,7 @@ def add_(
 ) -> None:
     """Add an account; it may do nothing until a role is granted."""
     from fangcuan.cases.people import add_user
+    from fangcuan.cases.personal import gives_away
     from fangcuan.flow.accounts import acting
 
     place = installation(home)
@@ -51,6 +62,10 @@ def add_(
     who = acting(place, actor)
     add_user(place.engine, who, user, name=name, kind=kind, same_person_as=same_person_as, os_user=os_user)
     _done(as_json, f"{user}: added; grant a role next", user=user, kind=kind)
+    if not service and gives_away(user, name):
+        err.print(
+            f"{user} holds a part of the name, and an id is never erased; better one that names nobody", markup=False
+        )
 
 
 @app.command("list")
@@ -103,6 +118,37 @@ def disable(user: str, actor: Acting = None, home: Home = None, as_json: AsJson 
     place = installation(home)
     disable_user(place.engine, acting(place, actor), user)
     _done(as_json, f"{user}: closed", user=user, active=False)
+
+
+@app.command("erase")
+@told
+def erase(
+    user: str,
+    note: Annotated[str, typer.Option(help="Why, without a name: the number of the request. It stays in the history.")],
+    actor: Acting = None,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Erase a person: destroy the key under which his names stand, for all his accounts; this is not undone."""
+    from dataclasses import asdict
+
+    from fangcuan.cases.erasure import erase_user
+    from fangcuan.flow.accounts import acting
+
+    place = installation(home)
+    done = erase_user(place.engine, acting(place, actor), user, note=note)
+    ids = ", ".join(done.user_ids)
+    _done(
+        as_json, f"{ids}: erased; {len(done.tokens)} tokens revoked, {done.messages} messages given up", **asdict(done)
+    )
+    if not done.freed:
+        err.print(FREE[place.engine.dialect.name], markup=False)
+    if done.clear_events:
+        err.print(
+            f"{len(done.clear_events)} events from before there were keys hold his name in clear, and always will: "
+            f"{', '.join(map(str, done.clear_events[:10]))}",
+            markup=False,
+        )
 
 
 @app.command("password")

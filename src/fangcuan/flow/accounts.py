@@ -11,6 +11,7 @@ from sqlalchemy import select
 from fangcuan.cases.access import Actor, actor_name
 from fangcuan.cases.grants import grant_role
 from fangcuan.cases.people import add_first_admin, add_user
+from fangcuan.cases.personal import Opened
 from fangcuan.cases.refusals import NotAuthorised, UnknownUser
 from fangcuan.cases.tokens import token_actor
 from fangcuan.flow.installation import Installation
@@ -45,10 +46,8 @@ def acting(installation: Installation, named: str | None = None, *, role: str | 
     system = os_user()
     with read(installation.engine) as connection:
         kinds = {row.user_id: row.kind for row in connection.execute(select(account.c.user_id, account.c.kind))}
-        here = connection.execute(
-            select(account.c.user_id).where(account.c.os_user == system, account.c.active)
-        ).scalar()
-    terminal = actor_name(kinds[here], here) if here is not None else None
+        here = Opened(connection).of_os_user(connection, system)
+    terminal = actor_name(here.kind, here.user_id) if here is not None and here.active else None
     if wanted is None:
         if terminal is None:
             raise UnknownUser(f"{system}, the operating system's user, has no account; name one: --as or FANGCUAN_USER")

@@ -27,6 +27,7 @@ from fangcuan.cases.export import bag
 from fangcuan.cases.export.redaction import Known, Redaction, profiles
 from fangcuan.cases.export.report import LANGUAGES, draw
 from fangcuan.cases.notes import NoteError
+from fangcuan.cases.personal import Opened
 from fangcuan.cases.proofs import NotProvable
 from fangcuan.cases.refusals import CommandRefused, Conflict, UnknownCase, log_refusal
 from fangcuan.cases.views import show_case
@@ -248,10 +249,12 @@ def _known(installation: Installation) -> Known:
         held: dict[str, list[str]] = {}
         for user_id, role in connection.execute(select(role_grant.c.user_id, role_grant.c.role)):
             held.setdefault(user_id, []).append(role)
+        opened = Opened(connection)
         for row in connection.execute(select(account)):
             role = min(held.get(row.user_id, ["person"]), key=lambda name: rank.get(name, 99))
             if row.kind == "person":
-                people[actor_name(row.kind, row.user_id)] = (role, (row.name,))
+                name = opened.text("name", row.name)
+                people[actor_name(row.kind, row.user_id)] = (role, (name,) if name else ())
         table = MASTER_TABLES["partners"]
         for partner_id, name, kind in connection.execute(select(table.c.partner_id, table.c.name, table.c.kind)):
             partners.setdefault(partner_id, set()).add(name or partner_id)

@@ -13,7 +13,7 @@ METADATA = Base.metadata
 DIGEST = 64
 
 #: `person` is the first account of whoever is behind this one: several accounts of one person, and the services he answers
-#: for, share it. `password_hash` is argon2id in its usual text form.
+#: for, share it. `password_hash` is argon2id in its usual text form. `name` and `os_user` are sealed (`cases.personal`).
 account = Table(
     "account",
     METADATA,
@@ -28,6 +28,22 @@ account = Table(
     Column("added_at", UtcDateTime, nullable=False),
     CheckConstraint("kind in ('person', 'service')", name="kind"),
     CheckConstraint("kind = 'person' or password_hash is null", name="services_have_tokens"),
+)
+
+#: The key (AES-256, 64 hex digits) under which what says who somebody is stands sealed, here and in the events. It is destroyed
+#: on purpose and once: the row stays without it, and nothing can be put back.
+person_key = Table(
+    "person_key",
+    METADATA,
+    Column("person", Text, ForeignKey("account.user_id"), primary_key=True),
+    Column("secret", String(DIGEST)),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("destroyed_by", Text),
+    Column("destroyed_at", UtcDateTime),
+    CheckConstraint(
+        "(secret is null) = (destroyed_at is not null) and (secret is null) = (destroyed_by is not null)",
+        name="there_or_destroyed",
+    ),
 )
 
 #: A role within a region and all below it, for one brand, or for one partner; NULL stands for all. Times are half-open.
@@ -53,6 +69,7 @@ role_grant = Table(
 
 #: `token_hash` is the sha256 of a secret of 256 random bits, which is shown once and kept nowhere. `roles` narrows what the
 #: account may do; NULL: all its roles. `terminal` is the account at whose terminal it was issued under another's name.
+#: `label` is sealed.
 access_token = Table(
     "access_token",
     METADATA,

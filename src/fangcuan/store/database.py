@@ -11,9 +11,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import OperationalError
 
 #: How long a writer waits for another one before it gives up, in seconds.
 BUSY_SECONDS = 30
+#: How long the rewriting of a table waits for those who read it, in seconds.
+LOCK_SECONDS = 5
 _BEGIN = "fangcuan_begin"
 
 
@@ -59,6 +62,37 @@ def read(engine: Engine) -> Iterator[Connection]:
             connection = connection.execution_options(**{_BEGIN: "deferred"})
         with connection.begin():
             yield connection
+
+
+def overwrite_freed(connection: Connection) -> None:
+    """From now on this connection leaves nothing readable of what it removes; SQLite only, which is asked for it."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("pragma secure_delete = on")
+
+
+def rewrite_table(engine: Engine, table: str) -> bool:
+    """See to it that the files hold no older versions of a small table's rows; whether that could be done at once.
+
+    SQLite: the write-ahead log is emptied, which needs everybody to have read on (what rows held is zeroed beforehand, see
+    `overwrite_freed`). PostgreSQL: the table is written anew, which takes its owner and a moment in which nobody reads it.
+    """
+    with engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            driver: Any = connection.connection.driver_connection
+            busy, _, _ = driver.execute("pragma wal_checkpoint(truncate)").fetchone()
+            return not busy
+        connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+        where = f"select pg_relation_filenode('{table}')"
+        before = connection.exec_driver_sql(where).scalar()
+        try:
+            connection.exec_driver_sql(f"set lock_timeout = '{LOCK_SECONDS}s'")
+            connection.exec_driver_sql(f"vacuum (full) {table}")
+        except OperationalError:
+            return False
+        finally:
+            connection.exec_driver_sql("reset lock_timeout")
+        # Without being the owner it is skipped with a warning.
+        return bool(connection.exec_driver_sql(where).scalar() != before)
 
 
 def _sqlite(address: URL, must_exist: bool) -> Engine:

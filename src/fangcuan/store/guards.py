@@ -37,6 +37,8 @@ APPEND_ONLY = (
     "receipt",
     *sorted(table.name for table in MASTER_TABLES.values()),
 )
+#: Tables with guards of their own: what may change in them changes in one direction.
+ONE_WAY = ("event_head", "person_key")
 #: Loads skip what they find with ON CONFLICT DO NOTHING, which must stay possible: the guard skips instead of refusing.
 _SKIPS = frozenset({"receipt", *(table.name for table in MASTER_TABLES.values())})
 #: Tables whose keys the guard against INSERT OR REPLACE looks at.
@@ -79,11 +81,29 @@ _SQLITE_CHAIN = {
     "event_head_no_insert": """create trigger event_head_no_insert before insert on event_head
         begin select raise(abort, 'event_head has one row'); end""",
 }
+_SQLITE_KEYS = {
+    "person_key_only_destroyed": """create trigger person_key_only_destroyed before update on person_key
+        when old.secret is null or new.secret is not null
+          or new.person <> old.person or new.made_at <> old.made_at
+        begin select raise(abort, 'a person_key is only destroyed'); end""",
+    "person_key_no_delete": """create trigger person_key_no_delete before delete on person_key
+        begin select raise(abort, 'person_key is append-only'); end""",
+    "person_key_no_replace": """create trigger person_key_no_replace before insert on person_key
+        when exists (select 1 from person_key where person = new.person)
+        begin select raise(abort, 'person_key is append-only'); end""",
+}
 _REFUSES = "begin raise exception '% is append-only', tg_table_name; end"
 _HEAD_GUARD = """begin
     if new.id <> 1 or new.seq < old.seq
        or not exists (select 1 from event where seq = new.seq and hash = new.hash) then
         raise exception 'event_head only moves on to an event';
+    end if;
+    return new;
+end"""
+_KEY_GUARD = """begin
+    if old.secret is null or new.secret is not null
+       or new.person <> old.person or new.made_at <> old.made_at then
+        raise exception 'a person_key is only destroyed';
     end if;
     return new;
 end"""
@@ -101,23 +121,20 @@ def expected(dialect: str) -> dict[str, str]:
                 found[name] = _plain(text)
             if table in _KEYS:
                 found[f"{table}_no_replace"] = _plain(_no_replace(table))
-        return found | {name: _plain(text) for name, text in _SQLITE_CHAIN.items()}
+        return found | {name: _plain(text) for name, text in (_SQLITE_CHAIN | _SQLITE_KEYS).items()}
     refusing = {"function": "fangcuan_refuse", "body": _REFUSES}
-    for table in (*APPEND_ONLY, "event_head"):
-        head = table == "event_head"
-        row = f"{table}_no_delete" if head else f"{table}_no_change"
-        what = "delete" if head else "delete or update"
+    for table in (*APPEND_ONLY, *ONE_WAY):
+        moves = table in ONE_WAY
+        row = f"{table}_no_delete" if moves else f"{table}_no_change"
+        what = "delete" if moves else "delete or update"
         found[row] = _TRIGGER.format(name=row, what=what, table=table, each="row", **refusing)
         name = f"{table}_no_truncate"
         found[name] = _TRIGGER.format(name=name, what="truncate", table=table, each="statement", **refusing)
-    found["event_head_moves_on"] = _TRIGGER.format(
-        name="event_head_moves_on",
-        what="update",
-        table="event_head",
-        each="row",
-        function="fangcuan_head_guard",
-        body=_HEAD_GUARD,
-    )
+    for table, name, function, body in (
+        ("event_head", "event_head_moves_on", "fangcuan_head_guard", _HEAD_GUARD),
+        ("person_key", "person_key_only_destroyed", "fangcuan_key_guard", _KEY_GUARD),
+    ):
+        found[name] = _TRIGGER.format(name=name, what="update", table=table, each="row", function=function, body=body)
     return {name: _plain(text) for name, text in found.items()}
 
 
