@@ -10,6 +10,7 @@ of a SQLite file; it is emptied first.
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 import hashlib
 import json
 import os
@@ -26,9 +27,10 @@ from sqlalchemy import Engine
 from fangcuan.cases import checkpoints, keys
 from fangcuan.cases.audit import verify
 from fangcuan.cases.chain import stream
+from fangcuan.cases.digests import night_digest, row_digest, spelled
 from fangcuan.cases.events import EventDraft, append
 from fangcuan.store import migrations
-from fangcuan.store.casework import case_file, case_machine, filed_finding, finding
+from fangcuan.store.casework import case_file, case_machine, filed_finding, filing_night, finding, finding_occurrence
 from fangcuan.store.database import open_engine, read, write
 
 RESULTS = Path(__file__).parent / "results"
@@ -49,7 +51,7 @@ def generate(engine: Engine, events: int, key: keys.SigningKey) -> None:
     written = 0
     while written < events:
         drafts: list[EventDraft] = []
-        rows: dict[str, list[dict[str, Any]]] = {"file": [], "machine": [], "finding": [], "member": []}
+        rows: dict[str, list[dict[str, Any]]] = {"file": [], "machine": [], "finding": [], "member": [], "seen": []}
         while len(drafts) < min(STEP, events - written):
             case += 1
             _case(case, drafts, rows, min(PER_CASE, events - written - len(drafts) - 1))
@@ -58,17 +60,27 @@ def generate(engine: Engine, events: int, key: keys.SigningKey) -> None:
             connection.execute(case_file.insert(), rows["file"])
             connection.execute(case_machine.insert(), rows["machine"])
             connection.execute(filed_finding.insert(), rows["member"])
+            connection.execute(finding_occurrence.insert(), rows["seen"])
             append(connection, drafts)
         written += len(drafts)
         for mark in [mark for mark in marks if mark <= written]:
             marks.discard(mark)
             checkpoints.make(engine, key, keys=[key.public])
+    _night(engine)
     checkpoints.make(engine, key, keys=[key.public])
 
 
-def _case(number: int, drafts: list[EventDraft], rows: dict[str, list[dict[str, Any]]], nights: int) -> None:
-    import datetime as dt
+def _night(engine: Engine) -> None:
+    """The event of the night that reported the findings."""
+    day = dt.date.fromisoformat(NIGHT)
+    counts: dict[str, Any] = {column.name: 0 for column in filing_night.c if column.name != "night"}
+    with write(engine) as connection:
+        connection.execute(filing_night.insert().values(night=day, **counts))
+        data = {"counts": counts, "units": [], "occurrences": night_digest(connection, day)}
+        append(connection, [EventDraft("night.filed", "service:filing", data, night=day)])
 
+
+def _case(number: int, drafts: list[EventDraft], rows: dict[str, list[dict[str, Any]]], nights: int) -> None:
     name, digest = f"FC-2026-{number:06d}", f"{number:064x}"
     day, moment = dt.date.fromisoformat(NIGHT), dt.datetime.fromisoformat(MOMENT)
     opened = {
@@ -128,33 +140,36 @@ def _case(number: int, drafts: list[EventDraft], rows: dict[str, list[dict[str, 
     rows["file"].append(opened)
     rows["machine"].append({"number": name, **machine})
     rows["member"].append({"number": name, "finding_id": digest, "support": False, "attached_night": day})
-    rows["finding"].append(
-        {
-            "finding_id": digest,
-            "reported_id": digest,
-            "unit_id": "u",
-            "unit_digest": digest,
-            "role": "case",
-            "family": "diversion",
-            "subject_kind": "partner",
-            "subject_id": "x",
-            "window_start": moment,
-            "window_end": moment,
-            "score": 1.0,
-            "severity": "high",
-            "explanation_code": "x",
-            "explanation_params": {},
-            "observation_ids": [],
-            "fingerprint_keys": {},
-            "grouping": {},
-            "evidence": [],
-            "evidence_root": digest,
-            "evidence_sha256": digest,
-            "state": "filed",
-            "first_seen": day,
-            "last_seen": day,
-        }
-    )
+    found: dict[str, Any] = dict.fromkeys(column.name for column in finding.c)
+    found |= {
+        "finding_id": digest,
+        "reported_id": digest,
+        "unit_id": "u",
+        "unit_digest": digest,
+        "role": "case",
+        "family": "diversion",
+        "subject_kind": "partner",
+        "subject_id": "x",
+        "window_start": moment,
+        "window_end": moment,
+        "score": 1.0,
+        "severity": "high",
+        "explanation_code": "x",
+        "explanation_params": {},
+        "observation_ids": [],
+        "fingerprint_keys": {},
+        "grouping": {},
+        "evidence": [],
+        "evidence_root": digest,
+        "evidence_sha256": digest,
+        "state": "filed",
+        "first_seen": day,
+        "last_seen": day,
+    }
+    rows["finding"].append(found)
+    seen = {column.name: found[column.name] for column in finding_occurrence.c if column.name in found}
+    seen |= {"night": day, "run_id": "run", "row_sha256": row_digest(spelled(found))}
+    rows["seen"].append(seen)
 
 
 def bare(engine: Engine) -> None:

@@ -182,9 +182,9 @@ class _Filing:
             cases_seen_again=counts["silent"],
             storms=len(storm_findings),
         )
-        self._count_units(groups, storms)
+        units = self._count_units(groups, storms)
         total = self._add_up(earlier, delta)
-        night = self._night_event(everything, delta, hidden)
+        night = self._night_event(everything, delta, hidden, units)
         append(self.connection, [*book.events, night], recorded_at=moment)
         return total
 
@@ -294,7 +294,8 @@ class _Filing:
         if earlier is None:
             self.connection.execute(filing_night.insert().values(asdict(FilingSummary(self.night))))
 
-    def _count_units(self, groups: Sequence[_Group], storms: Mapping[str, int]) -> None:
+    def _count_units(self, groups: Sequence[_Group], storms: Mapping[str, int]) -> list[dict[str, Any]]:
+        """Add to the counters of units; what was added, for the event."""
         cases: Counter[str] = Counter()
         held: Counter[str] = Counter()
         for group in groups:
@@ -303,9 +304,11 @@ class _Filing:
             cases.update(working_units(group.known, group.candidates, group.placement))
         rows = self.connection.execute(select(filing_unit_night).where(filing_unit_night.c.night == self.night))
         before = {row.unit_id: row for row in rows}
+        added: list[dict[str, Any]] = []
         for unit in sorted(set(cases) | set(held) | set(storms)):
             old = before.get(unit)
             values: dict[str, Any] = {"cases": cases[unit], "waiting": held[unit], "storm": unit in storms}
+            added.append({"unit_id": unit, **values})
             if old is None:
                 values |= {"night": self.night, "unit_id": unit}
                 self.connection.execute(filing_unit_night.insert().values(values))
@@ -317,6 +320,7 @@ class _Filing:
                 }
                 same = (filing_unit_night.c.night == self.night) & (filing_unit_night.c.unit_id == unit)
                 self.connection.execute(filing_unit_night.update().where(same).values(values))
+        return added
 
     def _add_up(self, earlier: FilingSummary | None, delta: FilingSummary) -> FilingSummary:
         before = asdict(earlier or FilingSummary(self.night))
@@ -325,13 +329,18 @@ class _Filing:
         return FilingSummary(**total)
 
     def _night_event(
-        self, everything: Sequence[Prepared], delta: FilingSummary, hidden: Sequence[Mapping[str, Any]]
+        self,
+        everything: Sequence[Prepared],
+        delta: FilingSummary,
+        hidden: Sequence[Mapping[str, Any]],
+        units: Sequence[Mapping[str, Any]],
     ) -> EventDraft:
         reported = [[o.reported_id, o.record["evidence_root"], o.evidence_sha256] for o in everything]
         data: dict[str, Any] = {"run_id": self.run_id, "counts": asdict(delta)}
         data |= {"findings": len(reported), "digest": digest(reported)}
         # All occurrences of the night so far, so that the last filing of a night speaks for the earlier ones as well.
         data["occurrences"] = night_digest(self.connection, self.night)
+        data["units"] = list(units)
         if hidden:
             data["suppressed"] = list(hidden)
         return EventDraft("night.filed", ACTOR, data, night=self.night)

@@ -1,8 +1,8 @@
 """The tables, rebuilt from the events alone and compared with what is stored, row by row and column by column.
 
 What is rebuilt: cases with their machine columns, findings and links; approvals of units and policies, with what they wrote
-into master tables; accounts, roles and tokens; checkpoints; the counters of nights; and the occurrences of each night by their
-digest. Stored values are read as the database
+into master tables; accounts, roles and tokens; checkpoints; the counters of nights and units; the occurrences of each night by
+their digest, and by them the rows of findings. Stored values are read as the database
 holds them, so that a value of the wrong type or spelling differs as well.
 """
 
@@ -12,18 +12,17 @@ import datetime as dt
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Boolean, Connection, Table, inspect
 
-from fangcuan.cases import projection_accounts, projection_policies
+from fangcuan.cases import projection_accounts, projection_nights, projection_policies
 from fangcuan.cases.chain import CHUNK, stream
-from fangcuan.cases.digests import night_digest
 from fangcuan.cases.problems import Problem
-from fangcuan.core.canonical import digest, utc_text
+from fangcuan.core.canonical import utc_text
 from fangcuan.store.audits import audit_review, audit_sample
 from fangcuan.store.base import CanonicalJson
 from fangcuan.store.casework import (
@@ -34,8 +33,7 @@ from fangcuan.store.casework import (
     case_machine,
     checkpoint,
     filed_finding,
-    filing_night,
-    finding_occurrence,
+    filing_unit_night,
     rule_version,
 )
 from fangcuan.store.correspondence import partner_answer, partner_notice
@@ -59,7 +57,7 @@ TABLES = (
     legal_hold,
     rule_version,
     checkpoint,
-    filing_night,
+    *projection_nights.TABLES,
     partner_notice,
     partner_answer,
     penalty,
@@ -106,10 +104,10 @@ Key = tuple[Any, ...]
 
 @dataclass
 class Rebuilt:
-    """What the events add up to: table → key → column → value as JSON, and what each night says of its occurrences."""
+    """What the events add up to: table → key → column → value as JSON, and what each night says of what it reported."""
 
     rows: dict[str, dict[Key, dict[str, Any]]] = field(default_factory=lambda: defaultdict(dict))
-    filed: dict[str, list[Mapping[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    nights: projection_nights.Nights = field(default_factory=projection_nights.Nights)
     #: Master table → row_digest → the proposal whose approval wrote it.
     versions: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
 
@@ -192,16 +190,6 @@ class Rebuilt:
         row = {name: data[name] for name in ("size", "root", "origin", "note")}
         self.rows[checkpoint.name][(data["size"],)] = {**row, "made_at": body["recorded_at"]}
 
-    def night(self, body: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-        night = body["night"]
-        self.filed[night].append(data)
-        for row in data.get("suppressed", ()):
-            self.rows[suppression_hit.name][(night, row["reported_id"])] = {"night": night, **row}
-        total = self.rows[filing_night.name].setdefault((night,), {"night": night})
-        for name, count in data["counts"].items():
-            if name != "night":
-                total[name] = total.get(name, 0) + count
-
     def suppressed(self, body: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         row = data["suppression"]
         self.rows[suppression.name].setdefault((row["suppression_id"],), {}).update(row)
@@ -221,7 +209,7 @@ _KINDS: dict[str, Callable[[Rebuilt, Mapping[str, Any], Mapping[str, Any]], None
     "suppression.approved": Rebuilt.suppressed,
     "suppression.ended": Rebuilt.suppressed,
     "audit.sample_drawn": Rebuilt.sampled,
-    "night.filed": Rebuilt.night,
+    **projection_nights.KINDS,
     **projection_accounts.KINDS,
     **projection_policies.KINDS,
 }
@@ -243,25 +231,35 @@ def compare(connection: Connection) -> tuple[int, list[Problem]]:
     with _raw(connection):
         for table in TABLES:
             if table.name in present:
-                compared += _compare_table(connection, table, rebuilt.rows[table.name], problems)
-    problems += _occurrences(connection, rebuilt)
+                unknown = rebuilt.nights.silent if table is filing_unit_night else frozenset()
+                compared += _compare_table(connection, table, rebuilt.rows[table.name], problems, unknown)
+        findings, differences = projection_nights.compare_findings(connection, rebuilt.nights, MOST)
+    compared += findings
+    problems += projection_nights.compare_occurrences(connection, rebuilt.nights) + differences
     problems += projection_policies.compare_versions(connection, rebuilt, present)
     return compared, problems[:MOST]
 
 
 def _compare_table(
-    connection: Connection, table: Table, expected: dict[Key, dict[str, Any]], problems: list[Problem]
+    connection: Connection,
+    table: Table,
+    expected: dict[Key, dict[str, Any]],
+    problems: list[Problem],
+    unknown: Collection[str],
 ) -> int:
+    """Rows compared; differences go to `problems`. Rows whose key begins with one of `unknown` are passed over."""
     sqlite = connection.dialect.name == "sqlite"
     names = [column.name for column in table.columns]
     keys = [column.name for column in table.primary_key.columns]
     order = ", ".join(keys)
     query = f"select {', '.join(names)} from {table.name} order by {order}"
-    left = {tuple(str(part) for part in key): row for key, row in expected.items()}
+    left = {tuple(str(part) for part in key): row for key, row in expected.items() if key[0] not in unknown}
     compared = 0
     for values in connection.exec_driver_sql(query, execution_options={"yield_per": CHUNK}):
         stored = {name: _stored(value) for name, value in zip(names, values, strict=True)}
         key = tuple(str(stored[name]) for name in keys)
+        if key[0] in unknown:
+            continue
         row = left.pop(key, None)
         compared += 1
         if row is None:
@@ -291,35 +289,6 @@ def _differences(
         if found != value:
             shown = {"field": column.name, "found": _shown(found), "expected": _shown(value)}
             yield _problem("row_differs", table, key, **shown)
-
-
-def _occurrences(connection: Connection, rebuilt: Rebuilt) -> list[Problem]:
-    """What each night reported, against the digests that its filing recorded."""
-    problems = []
-    table = finding_occurrence
-    for (night,) in connection.exec_driver_sql(f"select distinct night from {table.name} order by night").all():
-        if str(_stored(night)) not in rebuilt.filed:
-            problems.append(_problem("row_invented", table, (str(_stored(night)),)))
-    for night, filed in sorted(rebuilt.filed.items()):
-        day = dt.date.fromisoformat(night)
-        last = filed[-1]
-        if "occurrences" in last:
-            expected, found = last["occurrences"], night_digest(connection, day)
-        elif len(filed) == 1:
-            columns = (table.c.reported_id, table.c.evidence_root, table.c.evidence_sha256)
-            rows = connection.execute(table.select().with_only_columns(*columns).where(table.c.night == day)).all()
-            expected = {"rows": last["findings"], "digest": last["digest"]}
-            found = {"rows": len(rows), "digest": digest(sorted(list(row) for row in rows))}
-        else:
-            expected = {"rows": sum(one["findings"] for one in filed)}
-            query = f"select count(*) from {table.name} where night = '{day.isoformat()}'"
-            found = {"rows": connection.exec_driver_sql(query).scalar()}
-        for name in ("rows", "digest"):
-            if expected.get(name) != found.get(name):
-                shown = {"field": name, "found": found.get(name), "expected": expected.get(name)}
-                problems.append(_problem("row_differs", table, (night,), **shown))
-                break
-    return problems
 
 
 def _problem(kind: str, table: Table, key: tuple[str, ...], **more: Any) -> Problem:

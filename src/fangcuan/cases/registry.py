@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, bindparam, select
 
+from fangcuan.cases.digests import row_digest, spelled
 from fangcuan.cases.prepared import Prepared
 from fangcuan.core.finding import RECORD_FIELDS
 from fangcuan.store.casework import finding, finding_fingerprint, finding_occurrence
@@ -73,18 +74,19 @@ def write_findings(
         if rival is None or _recency(one) > _recency(rival):
             latest[finding_id] = one
     before = _load(connection, latest)
+    columns = {one.reported_id: _columns(one) for one in reported}
     inserts, updates = [], []
     for finding_id, one in latest.items():
         old = before.get(finding_id)
         if old is None:
             dates = {"first_seen": night, "last_seen": night, "state": states[finding_id]}
-            inserts.append({"finding_id": finding_id, **_columns(one), **dates})
+            inserts.append({"finding_id": finding_id, **columns[one.reported_id], **dates})
             continue
         newest = (night, *_recency(one)) >= (old["last_seen"], old["window_end"], old["reported_id"])
         state = states[finding_id]
         updates.append(
             {
-                **(_columns(one) if newest else {name: old[name] for name in _updated()}),
+                **(columns[one.reported_id] if newest else {name: old[name] for name in _updated()}),
                 "key": finding_id,
                 "first_seen": min(night, old["first_seen"]),
                 "last_seen": max(night, old["last_seen"]),
@@ -99,7 +101,12 @@ def write_findings(
         rows = [{"fingerprint": name, "finding_id": finding_id} for name, finding_id in sorted(new_names.items())]
         connection.execute(finding_fingerprint.insert(), rows)
     if reported:
-        connection.execute(finding_occurrence.insert(), [_occurrence(one, night, run_id, resolved) for one in reported])
+        rows = [
+            _occurrence(one, night, run_id, resolved)
+            | _told(columns[one.reported_id], states[resolved[one.reported_id]])
+            for one in reported
+        ]
+        connection.execute(finding_occurrence.insert(), rows)
     return latest.keys() - before.keys(), set(before)
 
 
@@ -132,6 +139,11 @@ def _load(connection: Connection, finding_ids: Iterable[str]) -> dict[str, Mappi
         rows = connection.execute(select(finding).where(finding.c.finding_id.in_(part))).mappings()
         loaded.update((row["finding_id"], row) for row in rows)
     return loaded
+
+
+def _told(columns: Mapping[str, Any], state: str) -> dict[str, Any]:
+    """What binds the finding's row to this occurrence, and so to the event of the night."""
+    return {"row_sha256": row_digest(spelled(columns)), "state": state}
 
 
 def _occurrence(one: Prepared, night: dt.date, run_id: str, resolved: Mapping[str, str]) -> dict[str, Any]:

@@ -109,6 +109,8 @@ finding_fingerprint = Table(
     Column("finding_id", String(DIGEST), ForeignKey("finding.finding_id"), nullable=False, index=True),
 )
 
+#: `row_sha256` is over the contract columns of the finding's row as this night reported them (`cases.digests`), `state` what
+#: filing made of it; NULL in nights filed before there were these columns.
 finding_occurrence = Table(
     "finding_occurrence",
     METADATA,
@@ -123,6 +125,8 @@ finding_occurrence = Table(
     Column("evidence_root", String(DIGEST), nullable=False),
     Column("evidence_sha256", String(DIGEST), nullable=False),
     Column("coverage_id", Text),
+    Column("row_sha256", String(DIGEST)),
+    Column("state", Text),
 )
 
 case_file = Table(
