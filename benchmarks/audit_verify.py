@@ -129,7 +129,7 @@ def _case(number: int, drafts: list[EventDraft], rows: dict[str, list[dict[str, 
             "reported_id": digest,
             "evidence_root": digest,
             "evidence_sha256": digest,
-            "new": night == 0,
+            "fresh": night == 0,
             "support": False,
         }
         after = {**machine, "occurrences": night + 1}
