@@ -114,6 +114,10 @@ class Casework(RuleBasedStateMachine):
         # Moves are what matters; remarks and overlays are many and would drown them.
         moves = [each for each in choices if isinstance(each, Transition | Proposal | Verdict)]
         order = data.draw(st.sampled_from((moves or choices) if data.draw(st.integers(0, 3)) else choices))
+        parting = [each for each in moves if isinstance(each, Proposal) and "parts" in each.guards]
+        if parting and data.draw(st.integers(0, 2)) == 0:
+            # It needs a case of several findings, which is rare enough.
+            order = parting[0]
         roles = (
             set(RULES.proposal(row.kind).approvers) if isinstance(order, Verdict) and row else set(order_roles(order))
         )
