@@ -17,6 +17,7 @@ from sqlalchemy.exc import DatabaseError
 from fangcuan.cases import grants, people, policies, workflow
 from fangcuan.cases.access import Actor
 from fangcuan.cases.audit import verify
+from fangcuan.cases.channels import choose_channels
 from fangcuan.cases.correspondence import link_hash
 from fangcuan.cases.executor import Conflict, GuardFailed, NotAuthorised, NotOffered, UnknownUser, answer_by_link
 from fangcuan.cases.legal_gate import Blocked
@@ -30,6 +31,7 @@ from fangcuan.core.canonical import digest, sha256_hex
 from fangcuan.core.masters import MASTERS
 from fangcuan.store.casework import case_file
 from fangcuan.store.database import read, write
+from fangcuan.store.outbox import outbox
 
 CASE, SECOND = "FC-2026-000001", "FC-2026-000002"
 RULES = workflow.default()
@@ -203,6 +205,16 @@ def test_the_partner_appeals_by_his_link_and_no_other_way(casebook: Engine) -> N
     (one,) = the_penalty(casebook)["appeals"]
     assert (one["appealed_by"], one["files"]) == (f"link:{'a' * 16}", said["files"])
     assert verify(casebook).exit_code == 0
+
+
+def test_an_appeal_is_told_to_whoever_can_look_at_it(casebook: Engine) -> None:
+    for user in ("all", "other-one", "third-one"):
+        choose_channels(casebook, Actor("user:boss"), user, [f"mail_{user.partition('-')[0]}"])
+    penalise(casebook, CASE, "issued")
+    give(casebook, "appeal", CASE, ALL, reason="other", text="by post")
+    with read(casebook) as connection:
+        told = connection.execute(select(outbox.c.channel).where(outbox.c.notice == "appeal_received")).scalars().all()
+    assert sorted(told) == ["mail_other", "mail_third"], "whoever took it down knows"
 
 
 def test_an_appeal_makes_an_open_proposal_stale(casebook: Engine) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +21,8 @@ Link = Annotated[str, typer.Argument(help="The link that came with the letter.")
 def add(parent: typer.Typer, cases: typer.Typer) -> None:
     cases.command("ask")(told(ask))
     cases.command("extend")(told(extend))
-    cases.command("letter")(told(letter))
+    about = "Write the letter that tells the partner what was decided; its text stays with the case."
+    cases.command("letter")(told(lettered("corresponding.send_letter", about)))
     parent.add_typer(answers, name="answers")
 
 
@@ -61,22 +64,29 @@ def extend(
     act(home, "extend", number, actor, role, as_json, due_at=due_at.isoformat(), note=note, notice=notice)
 
 
-def letter(
-    number: str,
-    language: Language = "zh",
-    actor: Acting = None,
-    role: Role = None,
-    home: Home = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write the letter that tells the partner what was decided; its text stays with the case."""
-    from fangcuan.flow.corresponding import send_letter
+def lettered(send: str, about: str) -> Callable[..., None]:
+    """A command that writes a letter about a case; `send` is the function of `fangcuan.flow` that does, as module.function."""
 
-    result = send_letter(installation(home), number, language=language, actor=actor, role=role)
-    if as_json:
-        print_json(result)
-    else:
+    def run(
+        number: str,
+        language: Language = "zh",
+        actor: Acting = None,
+        role: Role = None,
+        home: Home = None,
+        as_json: AsJson = False,
+    ) -> None:
+        module, _, function = send.rpartition(".")
+        write = getattr(importlib.import_module(f"fangcuan.flow.{module}"), function)
+        result = write(installation(home), number, language=language, actor=actor, role=role)
+        if as_json:
+            print_json(result)
+            return
         out.print(result["text"], markup=False)
+        if "link" in result:
+            out.print(f"link for an answer, shown this once: {result['link']}", markup=False)
+
+    run.__doc__ = about
+    return run
 
 
 @answers.command("show")

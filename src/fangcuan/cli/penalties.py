@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from fangcuan.cli.case_work import Role, Why, act
+from fangcuan.cli.correspondence import lettered
 from fangcuan.cli.shared import Acting, AsJson, Home, installation, out, print_json, told
 
 app = typer.Typer(
@@ -76,25 +77,8 @@ def show(number: str, language: Language = "en", home: Home = None, as_json: AsJ
         out.print(f"{number} has no penalty")
 
 
-@app.command("issue")
-@told
-def issue(
-    number: str,
-    language: Language = "zh",
-    actor: Acting = None,
-    role: Role = None,
-    home: Home = None,
-    as_json: AsJson = False,
-) -> None:
-    """Send an agreed penalty out: the letter with every line, and a link to appeal by that is shown this once."""
-    from fangcuan.flow.penalties import issue as send
-
-    result = send(installation(home), number, language=language, actor=actor, role=role)
-    if as_json:
-        print_json(result)
-        return
-    out.print(result["text"], markup=False)
-    out.print(f"link for an appeal, shown this once: {result['link']}", markup=False)
+issue = "Send an agreed penalty out: the letter with every line, and a link to appeal by that is shown this once."
+app.command("issue")(told(lettered("penalties.issue", issue)))
 
 
 @app.command("appeal")
@@ -135,24 +119,8 @@ def settle(
     act(home, "settle_penalty", number, actor, role, as_json, amount=amount, note=note, accepted=accepted or None)
 
 
-@app.command("tell")
-@told
-def tell(
-    number: str,
-    language: Language = "zh",
-    actor: Acting = None,
-    role: Role = None,
-    home: Home = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write the letter that tells the partner what the review of his penalty came to; its text stays with the case."""
-    from fangcuan.flow.penalties import tell as send
-
-    result = send(installation(home), number, language=language, actor=actor, role=role)
-    if as_json:
-        print_json(result)
-    else:
-        out.print(result["text"], markup=False)
+tell = "Write the letter that tells the partner what the review of his penalty came to; its text stays with the case."
+app.command("tell")(told(lettered("penalties.tell", tell)))
 
 
 @app.command("victims")
