@@ -24,11 +24,11 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from fangcuan.cases import checkpoints, keys
-from fangcuan.cases.audit import verify
-from fangcuan.cases.chain import stream
-from fangcuan.cases.digests import night_digest, row_digest, spelled
-from fangcuan.cases.events import EventDraft, append
+from fangcuan.cases.history import checkpoints, keys
+from fangcuan.cases.history.chain import stream
+from fangcuan.cases.history.digests import night_digest, row_digest, spelled
+from fangcuan.cases.history.events import EventDraft, append
+from fangcuan.cases.history.verification import verify
 from fangcuan.store import migrations
 from fangcuan.store.casework import case_file, case_machine, filed_finding, filing_night, finding, finding_occurrence
 from fangcuan.store.database import open_engine, read, write

@@ -23,9 +23,10 @@ from typing import Any
 
 from sqlalchemy import Engine, insert, true
 
-from fangcuan.cases import executor, people
-from fangcuan.cases.access import Actor
-from fangcuan.cases.grants import grant_role
+from fangcuan.cases import executor
+from fangcuan.cases.people import accounts as people
+from fangcuan.cases.people.access import Actor
+from fangcuan.cases.people.grants import grant_role
 from fangcuan.store import migrations
 from fangcuan.store.casework import case_file, case_machine, filed_finding, finding
 from fangcuan.store.database import open_engine, read, write
@@ -152,8 +153,8 @@ def measure(engine: Engine, cases: int, runs: int, tried: int) -> dict[str, Any]
 
 def _one_by_one(engine: Engine, cases: int, tried: int) -> float:
     """Seconds to ask of every case whether it is the analyst's, from those of the first `tried`, and to list them."""
-    from fangcuan.cases.access import grants_for
-    from fangcuan.cases.areas import area_of
+    from fangcuan.cases.people.access import grants_for
+    from fangcuan.cases.people.areas import area_of
     from fangcuan.cases.urgency import unclaimed
 
     def ask() -> None:

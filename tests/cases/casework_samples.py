@@ -13,13 +13,13 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from fangcuan.cases.access import Actor
-from fangcuan.cases.evidence import EvidenceStore
-from fangcuan.cases.filing import FilingSummary, file_findings
-from fangcuan.cases.grants import grant_role
-from fangcuan.cases.grouping import GroupingPolicy, UnitFiling
-from fangcuan.cases.people import add_first_admin, add_user, list_users
-from fangcuan.cases.policy_rows import proposable
+from fangcuan.cases.evidence.store import EvidenceStore
+from fangcuan.cases.filing.grouping import GroupingPolicy, UnitFiling
+from fangcuan.cases.filing.nights import FilingSummary, file_findings
+from fangcuan.cases.people.access import Actor
+from fangcuan.cases.people.accounts import add_first_admin, add_user, list_users
+from fangcuan.cases.people.grants import grant_role
+from fangcuan.cases.policies.rows import proposable
 from fangcuan.core.canonical import sha256_hex
 from fangcuan.core.finding import EvidenceRef, Finding
 from fangcuan.core.masters import MASTERS

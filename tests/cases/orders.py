@@ -12,15 +12,16 @@ from typing import Any
 from casework_samples import employ, file_night, make_finding
 from sqlalchemy import Engine, select
 
-from fangcuan.cases import policies, workflow
-from fangcuan.cases.access import Actor
-from fangcuan.cases.attachments import attachments_of
-from fangcuan.cases.audit_sample import SampleFilter, draw_sample
-from fangcuan.cases.correspondence import link_hash
-from fangcuan.cases.evidence import EvidenceStore
+from fangcuan.cases import workflow
+from fangcuan.cases.auditing.samples import SampleFilter, draw_sample
+from fangcuan.cases.evidence.attachments import attachments_of
+from fangcuan.cases.evidence.store import EvidenceStore
 from fangcuan.cases.executor import Command, CommandResult, answer_by_link, execute
-from fangcuan.cases.penalties import latest_penalty
-from fangcuan.cases.policy_rows import proposable
+from fangcuan.cases.letters.correspondence import link_hash
+from fangcuan.cases.penalties.computation import latest_penalty
+from fangcuan.cases.people.access import Actor
+from fangcuan.cases.policies import versions as policies
+from fangcuan.cases.policies.rows import proposable
 from fangcuan.cases.refusals import GuardFailed
 from fangcuan.cases.views import list_cases, show_case
 from fangcuan.cases.workflow import PROPOSE, Guarded, Order, Overlay, Proposal, Sanction, Transition, Workflow

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, select, text
 
-from fangcuan.cases.events import link
+from fangcuan.cases.history.events import link
 from fangcuan.store import guards
 from fangcuan.store.casework import event
 from fangcuan.store.database import read, write

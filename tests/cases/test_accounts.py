@@ -11,10 +11,11 @@ from casework_samples import employ
 from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import DatabaseError
 
-from fangcuan.cases import grants, people, tokens
-from fangcuan.cases.access import Actor, authorise
-from fangcuan.cases.audit import verify
-from fangcuan.cases.passwords import verify_password
+from fangcuan.cases.history.verification import verify
+from fangcuan.cases.people import accounts as people
+from fangcuan.cases.people import grants, tokens
+from fangcuan.cases.people.access import Actor, authorise
+from fangcuan.cases.people.passwords import verify_password
 from fangcuan.cases.refusals import CommandRefused, GuardFailed, NotAuthorised, UnknownUser, list_refusals
 from fangcuan.store import migrations
 from fangcuan.store.accounts import access_token, account, role_grant

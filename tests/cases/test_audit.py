@@ -14,9 +14,9 @@ from sqlalchemy import Engine, make_url, select, text
 from sqlalchemy.exc import DatabaseError
 from tampering import take_down, tamper
 
-from fangcuan.cases.audit import ExitCode, verify
-from fangcuan.cases.events import GENESIS, EventDraft, append, link
 from fangcuan.cases.executor import Actor, Command, execute
+from fangcuan.cases.history.events import GENESIS, EventDraft, append, link
+from fangcuan.cases.history.verification import ExitCode, verify
 from fangcuan.store import guards
 from fangcuan.store.casework import event
 from fangcuan.store.database import open_engine, read, write

@@ -16,7 +16,7 @@ from tampering import rewrite_history, tamper
 from typer.testing import CliRunner
 
 from fangcuan import flow
-from fangcuan.cases import keys
+from fangcuan.cases.history import keys
 from fangcuan.flow.installation import Installation, initialise
 from fangcuan.store.database import write
 
@@ -94,7 +94,7 @@ def test_from_the_key_to_the_proof(ask: Ask, home: Path, tmp_path: Path) -> None
     assert (code, found["checkpoints"]) == (0, 5)
     code, said = ask("prove", "FC-2026-000001", "--since", str(dropped[0]), "--out", str(tmp_path / "proof"))
     assert code == 0, said
-    from fangcuan.cases import verify_proof
+    from fangcuan.cases.history import verify_proof
 
     proof = json.loads((tmp_path / "proof" / "proof.json").read_text(encoding="utf-8"))
     assert "continues the older" in verify_proof.main(proof, key["public"])
@@ -171,7 +171,7 @@ def test_anchors_that_were_touched_are_5(ask: Ask, signed: Path, tmp_path: Path)
 
 def test_another_installation_in_the_same_folder_is_passed_over(ask: Ask, signed: Path, tmp_path: Path) -> None:
     keys.generate(tmp_path / "k", "example.org/neighbour")
-    from fangcuan.cases.notes import Checkpoint
+    from fangcuan.cases.history.notes import Checkpoint
 
     note = keys.load(tmp_path / "k").sign(Checkpoint("example.org/neighbour", 3, bytes(32)).text())
     (tmp_path / "drop" / "example.org_neighbour-000000000003.checkpoint").write_text(note)

@@ -15,9 +15,9 @@ from orders import ALL, AUDITOR, OTHER, give
 from sqlalchemy import Engine, select, text
 from tampering import rewrite_history, tamper
 
-from fangcuan.cases.access import Actor
-from fangcuan.cases.audit import verify
-from fangcuan.cases.audit_sample import KIND, SampleFilter, draw, draw_again, draw_sample, list_samples
+from fangcuan.cases.auditing.samples import KIND, SampleFilter, draw, draw_again, draw_sample, list_samples
+from fangcuan.cases.history.verification import verify
+from fangcuan.cases.people.access import Actor
 from fangcuan.cases.refusals import GuardFailed, NotAuthorised, list_refusals
 from fangcuan.store.casework import case_file, event, event_head
 from fangcuan.store.database import read

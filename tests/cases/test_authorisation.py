@@ -14,12 +14,16 @@ import pytest
 from casework_samples import employ, file_night, make_finding
 from sqlalchemy import Engine
 
-from fangcuan.cases import audit_sample, channels, erasure, grants, people, suppressions, tokens, workflow
-from fangcuan.cases.access import Actor, Area, covers
-from fangcuan.cases.attachments import LINKS
-from fangcuan.cases.audit import verify
+from fangcuan.cases import workflow
+from fangcuan.cases.auditing import samples as audit_sample
 from fangcuan.cases.comments import list_comments
+from fangcuan.cases.evidence.attachments import LINKS
 from fangcuan.cases.executor import Command, NotAuthorised, execute
+from fangcuan.cases.filing import suppressions
+from fangcuan.cases.history.verification import verify
+from fangcuan.cases.people import accounts as people
+from fangcuan.cases.people import channels, erasure, grants, tokens
+from fangcuan.cases.people.access import Actor, Area, covers
 from fangcuan.cases.refusals import GuardFailed, list_refusals
 from fangcuan.cases.views import list_cases
 from fangcuan.cases.workflow import PROPOSE, Proposal, Transition

@@ -10,7 +10,7 @@ import pytest
 from casework_samples import file_night, make_finding
 from sqlalchemy import text
 
-from fangcuan.cases.audit import verify
+from fangcuan.cases.history.verification import verify
 from fangcuan.store import guards, migrations
 from fangcuan.store.database import open_engine, read, write
 from fangcuan.store.tables import METADATA

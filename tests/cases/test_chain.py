@@ -12,8 +12,8 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.engine import make_url
 from tampering import tamper
 
-from fangcuan.cases.chain import stream, walk
-from fangcuan.cases.events import EventDraft, append, lock_head
+from fangcuan.cases.history.chain import stream, walk
+from fangcuan.cases.history.events import EventDraft, append, lock_head
 from fangcuan.store.casework import event
 from fangcuan.store.database import open_engine, read, write
 

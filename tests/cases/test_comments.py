@@ -9,10 +9,10 @@ import pytest
 from casework_samples import employ, file_night, make_finding
 from sqlalchemy import Engine
 
-from fangcuan.cases.access import Actor
-from fangcuan.cases.audit import verify
 from fangcuan.cases.comments import LONGEST, list_comments
 from fangcuan.cases.executor import Command, CommandRefused, CommandResult, GuardFailed, NotAuthorised, execute
+from fangcuan.cases.history.verification import verify
+from fangcuan.cases.people.access import Actor
 from fangcuan.cases.refusals import list_refusals
 from fangcuan.store.database import read
 

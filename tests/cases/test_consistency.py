@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import beta, fisher_exact, hypergeom
 from scipy.stats.contingency import odds_ratio
 
-from fangcuan.cases.consistency import (
+from fangcuan.cases.auditing.consistency import (
     FEWEST,
     Treated,
     Treatment,
@@ -21,7 +21,7 @@ from fangcuan.cases.consistency import (
     compare_counts,
     quantity_band,
 )
-from fangcuan.cases.intervals import share_interval
+from fangcuan.cases.auditing.intervals import share_interval
 
 GROUPS = ("A", "B", "C", "D")
 STRATA = 8

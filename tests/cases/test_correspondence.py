@@ -13,11 +13,15 @@ from orders import ALL, OTHER, bring, give
 from sqlalchemy import Engine
 from test_authorisation import record
 
-from fangcuan.cases import grants, letters, people, policies, workflow
-from fangcuan.cases.access import Actor
-from fangcuan.cases.audit import verify
-from fangcuan.cases.correspondence import MOST_ANSWERS, REASONS, link_hash, mark_overdue, notices_of
+from fangcuan.cases import workflow
 from fangcuan.cases.executor import Conflict, GuardFailed, NotAuthorised, NotOffered, UnknownUser, answer_by_link
+from fangcuan.cases.history.verification import verify
+from fangcuan.cases.letters import rendering as letters
+from fangcuan.cases.letters.correspondence import MOST_ANSWERS, REASONS, link_hash, mark_overdue, notices_of
+from fangcuan.cases.people import accounts as people
+from fangcuan.cases.people import grants
+from fangcuan.cases.people.access import Actor
+from fangcuan.cases.policies import versions as policies
 from fangcuan.cases.views import list_cases
 from fangcuan.core.canonical import sha256_hex
 from fangcuan.core.finding import FAMILIES

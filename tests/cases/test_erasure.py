@@ -17,12 +17,14 @@ from sqlalchemy.event import listen
 from sqlalchemy.exc import DatabaseError
 from tampering import tamper
 
-from fangcuan.cases import channels, outbox, people, personal, tokens
-from fangcuan.cases.access import Actor
-from fangcuan.cases.audit import ExitCode, verify
-from fangcuan.cases.erasure import Erasure, erase_user
-from fangcuan.cases.events import EventDraft, append, lock_head
 from fangcuan.cases.executor import Command, execute
+from fangcuan.cases.history.events import EventDraft, append, lock_head
+from fangcuan.cases.history.verification import ExitCode, verify
+from fangcuan.cases.notifying import outbox
+from fangcuan.cases.people import accounts as people
+from fangcuan.cases.people import channels, personal, tokens
+from fangcuan.cases.people.access import Actor
+from fangcuan.cases.people.erasure import Erasure, erase_user
 from fangcuan.cases.refusals import CommandRefused, GuardFailed, NotAuthorised, list_refusals
 from fangcuan.store.accounts import access_token, account, person_key
 from fangcuan.store.casework import event
@@ -57,7 +59,7 @@ def peopled(engine: Engine, folder: Path) -> Engine:
 
 
 def employ_as(engine: Engine, user_id: str, *roles: str) -> None:
-    from fangcuan.cases.grants import grant_role
+    from fangcuan.cases.people.grants import grant_role
 
     for role in roles:
         grant_role(engine, BOSS, user_id, role)

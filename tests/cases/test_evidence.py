@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fangcuan.cases.evidence import EvidenceDamaged, EvidenceMissing, EvidenceStore
+from fangcuan.cases.evidence.store import EvidenceDamaged, EvidenceMissing, EvidenceStore
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_put_many_keeps_the_order(store: EvidenceStore) -> None:
 
 def test_the_same_content_from_many_threads_and_processes(store: EvidenceStore) -> None:
     code = (
-        "import sys; from pathlib import Path; from fangcuan.cases.evidence import EvidenceStore\n"
+        "import sys; from pathlib import Path; from fangcuan.cases.evidence.store import EvidenceStore\n"
         "print(EvidenceStore(Path(sys.argv[1])).put(b'x' * 100_000))"
     )
     arguments = [sys.executable, "-c", code, str(store.folder)]

@@ -15,9 +15,9 @@ from casework_samples import file_night, make_finding
 from moto.server import ThreadedMotoServer
 from sqlalchemy import Engine
 
-from fangcuan.cases.evidence import EvidenceBackend, EvidenceDamaged, EvidenceMissing, EvidenceStore
-from fangcuan.cases.evidence_s3 import BucketEvidence, EvidenceUnreachable, Retention
-from fangcuan.cases.filing import file_findings
+from fangcuan.cases.evidence.s3 import BucketEvidence, EvidenceUnreachable, Retention
+from fangcuan.cases.evidence.store import EvidenceBackend, EvidenceDamaged, EvidenceMissing, EvidenceStore
+from fangcuan.cases.filing.nights import file_findings
 from fangcuan.core.canonical import sha256_hex
 from fangcuan.flow.installation import Installation
 from fangcuan.settings import Settings, SettingsError
@@ -141,7 +141,7 @@ def test_both_stores_hold_the_same_evidence_of_a_night(
 ) -> None:
     from casework_samples import FIRST, SETTINGS, snapshot
 
-    from fangcuan.cases.grouping import GroupingPolicy
+    from fangcuan.cases.filing.grouping import GroupingPolicy
 
     file_night(engine, folder, [make_finding("P1"), make_finding("P2")])
     place = Installation(Settings(home=tmp_path, evidence_url=f"s3://{BUCKET}/house"))

@@ -12,8 +12,6 @@ from casework_samples import employ, file_night, make_finding
 from sqlalchemy import Engine, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-from fangcuan.cases.audit import verify
-from fangcuan.cases.events import EventDraft, append
 from fangcuan.cases.executor import (
     Actor,
     Command,
@@ -26,6 +24,8 @@ from fangcuan.cases.executor import (
     UnknownCase,
     execute,
 )
+from fangcuan.cases.history.events import EventDraft, append
+from fangcuan.cases.history.verification import verify
 from fangcuan.cases.views import list_cases
 from fangcuan.store.casework import case_file, command_log, event
 from fangcuan.store.database import read, write

@@ -20,11 +20,11 @@ import pytest
 from casework_samples import BUSY_SETTINGS, busy_night, employ, file_night, make_finding
 from sqlalchemy import Engine, func, select
 
-from fangcuan.cases import keys
-from fangcuan.cases.audit import verify
-from fangcuan.cases.digests import digests
-from fangcuan.cases.evidence import EvidenceStore
+from fangcuan.cases.evidence.store import EvidenceStore
 from fangcuan.cases.executor import Actor, Command, execute
+from fangcuan.cases.history import keys
+from fangcuan.cases.history.digests import digests
+from fangcuan.cases.history.verification import verify
 from fangcuan.cases.views import list_cases
 from fangcuan.store import migrations
 from fangcuan.store.casework import checkpoint, event, finding_occurrence
@@ -208,7 +208,8 @@ def test_a_command_killed_and_given_again_is_carried_out_once(
 MAKE_CHECKPOINT = """
 import sys
 from pathlib import Path
-from fangcuan.cases import checkpoints, keys
+from fangcuan.cases.history import checkpoints
+from fangcuan.cases.history import keys
 from fangcuan.store.database import open_engine
 key = keys.load(Path(sys.argv[2]))
 print(checkpoints.make(open_engine(sys.argv[1]), key, keys=[key.public])["size"])

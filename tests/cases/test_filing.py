@@ -23,11 +23,11 @@ from casework_samples import (
 )
 from sqlalchemy import Engine, func, select
 
-from fangcuan.cases.audit import verify
-from fangcuan.cases.digests import digests
 from fangcuan.cases.executor import Actor, Command, execute
-from fangcuan.cases.filing import FilingSummary
-from fangcuan.cases.grouping import GroupingPolicy, UnitFiling
+from fangcuan.cases.filing.grouping import GroupingPolicy, UnitFiling
+from fangcuan.cases.filing.nights import FilingSummary
+from fangcuan.cases.history.digests import digests
+from fangcuan.cases.history.verification import verify
 from fangcuan.cases.views import CaseFilter, list_cases
 from fangcuan.store.casework import case_file, case_finding, case_link, event, finding, finding_occurrence
 from fangcuan.store.database import read

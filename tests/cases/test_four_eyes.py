@@ -10,12 +10,20 @@ from casework_samples import employ
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
-from fangcuan.cases import grants, people, tokens
-from fangcuan.cases.access import Actor
-from fangcuan.cases.approvals import ApprovalRefused, approve, approve_shipped, approved, list_versions, propose
-from fangcuan.cases.audit import verify
+from fangcuan.cases.history.verification import verify
+from fangcuan.cases.people import accounts as people
+from fangcuan.cases.people import grants, tokens
+from fangcuan.cases.people.access import Actor
+from fangcuan.cases.people.tokens import token_actor
+from fangcuan.cases.policies.approvals import (
+    ApprovalRefused,
+    approve,
+    approve_shipped,
+    approved,
+    list_versions,
+    propose,
+)
 from fangcuan.cases.refusals import NotAuthorised, UnknownUser, list_refusals
-from fangcuan.cases.tokens import token_actor
 from fangcuan.store.database import write
 
 BOSS = Actor("user:boss")

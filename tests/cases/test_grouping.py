@@ -15,9 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine
 
-from fangcuan.cases.digests import digests
 from fangcuan.cases.executor import Actor, Command, GuardFailed, NotOffered, execute
-from fangcuan.cases.grouping import (
+from fangcuan.cases.filing.grouping import (
     Candidate,
     GroupingPolicy,
     KnownCase,
@@ -27,6 +26,7 @@ from fangcuan.cases.grouping import (
     storm_limit,
     stormy_units,
 )
+from fangcuan.cases.history.digests import digests
 from fangcuan.cases.views import list_cases
 from fangcuan.core.finding import Finding
 from fangcuan.store.database import open_engine

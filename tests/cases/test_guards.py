@@ -13,10 +13,10 @@ from sqlalchemy import Engine, insert, make_url, select, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DatabaseError
 
-from fangcuan.cases.channels import choose_channels
-from fangcuan.cases.events import EventDraft, append
 from fangcuan.cases.executor import Actor, Command, execute
-from fangcuan.cases.suppressions import approve_suppression, propose_suppression
+from fangcuan.cases.filing.suppressions import approve_suppression, propose_suppression
+from fangcuan.cases.history.events import EventDraft, append
+from fangcuan.cases.people.channels import choose_channels
 from fangcuan.store import guards
 from fangcuan.store.database import open_engine, read, write
 from fangcuan.store.tables import METADATA

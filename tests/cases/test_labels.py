@@ -15,15 +15,15 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import IntegrityError
 
 from fangcuan.cases import workflow
-from fangcuan.cases.audit import verify
-from fangcuan.cases.labels import frozen_labels, latest_labels
-from fangcuan.cases.refusals import GuardFailed, NotAuthorised
-from fangcuan.cases.suppressions import (
+from fangcuan.cases.filing.labels import frozen_labels, latest_labels
+from fangcuan.cases.filing.suppressions import (
     approve_suppression,
     end_suppression,
     list_suppressions,
     propose_suppression,
 )
+from fangcuan.cases.history.verification import verify
+from fangcuan.cases.refusals import GuardFailed, NotAuthorised
 from fangcuan.cases.views import list_cases
 from fangcuan.store.casework import finding
 from fangcuan.store.database import read, write

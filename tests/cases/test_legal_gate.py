@@ -11,14 +11,14 @@ import pytest
 from casework_samples import FIRST, employ, file_night, make_finding, price_policy
 from sqlalchemy import Connection, Engine, Row, select
 
-from fangcuan.cases import policies
-from fangcuan.cases.access import Actor
-from fangcuan.cases.audit import verify
-from fangcuan.cases.jurisdictions import of_chain, of_code, table
-from fangcuan.cases.legal_gate import ACTIONS, Blocked, allowed_actions, jurisdiction_of, notice_for, permitted
-from fangcuan.cases.notices import Notice, notices
-from fangcuan.cases.policies import in_force
-from fangcuan.cases.policy_rows import PolicyInvalid
+from fangcuan.cases.history.verification import verify
+from fangcuan.cases.people.access import Actor
+from fangcuan.cases.policies import versions as policies
+from fangcuan.cases.policies.jurisdictions import of_chain, of_code, table
+from fangcuan.cases.policies.legal_gate import ACTIONS, Blocked, allowed_actions, jurisdiction_of, notice_for, permitted
+from fangcuan.cases.policies.notices import Notice, notices
+from fangcuan.cases.policies.rows import PolicyInvalid
+from fangcuan.cases.policies.versions import in_force
 from fangcuan.cases.refusals import GuardFailed, NotAuthorised
 from fangcuan.core.finding import EvidenceRef
 from fangcuan.core.masters import MASTERS

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fangcuan.cases import keys, notes
-from fangcuan.cases.keys import KeyRefused
-from fangcuan.cases.notes import Checkpoint, NoteError, VerifierKey
+from fangcuan.cases.history import keys, notes
+from fangcuan.cases.history.keys import KeyRefused
+from fangcuan.cases.history.notes import Checkpoint, NoteError, VerifierKey
 
 #: The example of the reference implementation's documentation (golang.org/x/mod/sumdb/note).
 EXAMPLE_KEY = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"

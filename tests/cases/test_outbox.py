@@ -15,14 +15,15 @@ from casework_samples import BUSY_SETTINGS, busy_night, employ, file_night, make
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import DatabaseError
 
-from fangcuan.cases import notifications, outbox, people
-from fangcuan.cases.access import Actor
-from fangcuan.cases.audit import verify
-from fangcuan.cases.channels import choose_channels, list_choices
-from fangcuan.cases.events import EventDraft, append, lock_head
 from fangcuan.cases.executor import Command, execute
-from fangcuan.cases.grants import grant_role
-from fangcuan.cases.notifications import NoticeError, write_out
+from fangcuan.cases.history.events import EventDraft, append, lock_head
+from fangcuan.cases.history.verification import verify
+from fangcuan.cases.notifying import notifications, outbox
+from fangcuan.cases.notifying.notifications import NoticeError, write_out
+from fangcuan.cases.people import accounts as people
+from fangcuan.cases.people.access import Actor
+from fangcuan.cases.people.channels import choose_channels, list_choices
+from fangcuan.cases.people.grants import grant_role
 from fangcuan.cases.refusals import GuardFailed, NotAuthorised, UnknownUser
 from fangcuan.content.problem import ContentError
 from fangcuan.store.casework import event, finding
@@ -41,7 +42,7 @@ NOW = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
 
 DRAIN = """
 import datetime as dt, sys
-from fangcuan.cases import outbox
+from fangcuan.cases.notifying import outbox
 from fangcuan.store.database import open_engine
 engine, name = open_engine(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)

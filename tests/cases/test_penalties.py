@@ -14,17 +14,20 @@ from orders import ALL, OTHER, THIRD, bring, case, give, know, ordered, penalise
 from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import DatabaseError
 
-from fangcuan.cases import grants, people, policies, workflow
-from fangcuan.cases.access import Actor
-from fangcuan.cases.audit import verify
-from fangcuan.cases.channels import choose_channels
-from fangcuan.cases.correspondence import link_hash
+from fangcuan.cases import workflow
 from fangcuan.cases.executor import Conflict, GuardFailed, NotAuthorised, NotOffered, UnknownUser, answer_by_link
-from fangcuan.cases.legal_gate import Blocked
-from fangcuan.cases.penalties import compute, penalties_of
-from fangcuan.cases.penalty_lines import Counted
-from fangcuan.cases.policies import in_force
-from fangcuan.cases.policy_rows import proposable
+from fangcuan.cases.history.verification import verify
+from fangcuan.cases.letters.correspondence import link_hash
+from fangcuan.cases.penalties.computation import compute, penalties_of
+from fangcuan.cases.penalties.lines import Counted
+from fangcuan.cases.people import accounts as people
+from fangcuan.cases.people import grants
+from fangcuan.cases.people.access import Actor
+from fangcuan.cases.people.channels import choose_channels
+from fangcuan.cases.policies import versions as policies
+from fangcuan.cases.policies.legal_gate import Blocked
+from fangcuan.cases.policies.rows import proposable
+from fangcuan.cases.policies.versions import in_force
 from fangcuan.cases.refusals import list_refusals
 from fangcuan.cases.views import list_cases
 from fangcuan.core.canonical import digest, sha256_hex

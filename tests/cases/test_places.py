@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 
-from fangcuan.cases.places import Mailer, MailPlace, Place, PlaceConflict, PlaceFailed, file_name, open_place
+from fangcuan.cases.history.places import Mailer, MailPlace, Place, PlaceConflict, PlaceFailed, file_name, open_place
 
 NOTE, TOKEN = "— 检查点\n".encode(), b"\x30\x00\xff"
 NAME = file_name("example.com/house", 42)

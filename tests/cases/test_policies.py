@@ -17,11 +17,14 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import IntegrityError
 from tampering import tamper
 
-from fangcuan.cases import grants, people, policies, workflow
-from fangcuan.cases.access import Actor
-from fangcuan.cases.audit import verify
-from fangcuan.cases.policies import in_force
-from fangcuan.cases.policy_rows import PolicyInvalid
+from fangcuan.cases import workflow
+from fangcuan.cases.history.verification import verify
+from fangcuan.cases.people import accounts as people
+from fangcuan.cases.people import grants
+from fangcuan.cases.people.access import Actor
+from fangcuan.cases.policies import versions as policies
+from fangcuan.cases.policies.rows import PolicyInvalid
+from fangcuan.cases.policies.versions import in_force
 from fangcuan.cases.refusals import Conflict, GuardFailed, NotAuthorised, list_refusals
 from fangcuan.core.canonical import utc_text
 from fangcuan.core.masters import MASTERS

@@ -13,10 +13,15 @@ from casework_samples import BUSY_SETTINGS, FIRST, busy_night, employ, file_nigh
 from sqlalchemy import Boolean, CheckConstraint, Date, Engine, Float, Integer, Table, text
 from tampering import tamper
 
-from fangcuan.cases import approvals, channels, erasure, grants, people, policies, suppressions, tokens, workflow
-from fangcuan.cases.audit import ExitCode, verify
+from fangcuan.cases import workflow
 from fangcuan.cases.executor import Actor, Command, execute
-from fangcuan.cases.projection import TABLES
+from fangcuan.cases.filing import suppressions
+from fangcuan.cases.history.projection import TABLES
+from fangcuan.cases.history.verification import ExitCode, verify
+from fangcuan.cases.people import accounts as people
+from fangcuan.cases.people import channels, erasure, grants, tokens
+from fangcuan.cases.policies import approvals
+from fangcuan.cases.policies import versions as policies
 from fangcuan.core.canonical import utc_text
 from fangcuan.store.base import BigInt, UtcDateTime
 from fangcuan.store.casework import checkpoint, finding, finding_occurrence
@@ -342,7 +347,7 @@ def test_a_value_of_another_type_differs(sqlite_url: str, folder: Path) -> None:
 
 
 def test_an_event_that_cannot_be_replayed_is_5(engine: Engine) -> None:
-    from fangcuan.cases.events import EventDraft, append
+    from fangcuan.cases.history.events import EventDraft, append
     from fangcuan.store.database import write
 
     with write(engine) as connection:

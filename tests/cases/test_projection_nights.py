@@ -14,10 +14,11 @@ from casework_samples import BUSY_SETTINGS, FIRST, UNIT, busy_night, file_night,
 from sqlalchemy import Boolean, Engine, Float, select, text
 from tampering import tamper
 
-from fangcuan.cases import filing, registry
-from fangcuan.cases.audit import ExitCode, verify
-from fangcuan.cases.digests import CONTRACT_COLUMNS
-from fangcuan.cases.grouping import GroupingPolicy, UnitFiling
+from fangcuan.cases.filing import nights as filing
+from fangcuan.cases.filing import registry
+from fangcuan.cases.filing.grouping import GroupingPolicy, UnitFiling
+from fangcuan.cases.history.digests import CONTRACT_COLUMNS
+from fangcuan.cases.history.verification import ExitCode, verify
 from fangcuan.store.base import CanonicalJson, UtcDateTime
 from fangcuan.store.casework import finding, finding_occurrence
 from fangcuan.store.database import read

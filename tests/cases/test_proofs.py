@@ -14,10 +14,10 @@ from casework_samples import FIRST, employ, file_night, make_finding
 from sqlalchemy import Engine
 from tampering import tamper
 
-from fangcuan.cases import checkpoints, keys, proofs, verify_proof
 from fangcuan.cases.executor import Actor, Command, execute
-from fangcuan.cases.notes import NoteError
-from fangcuan.cases.proofs import NotProvable
+from fangcuan.cases.history import checkpoints, keys, proofs, verify_proof
+from fangcuan.cases.history.notes import NoteError
+from fangcuan.cases.history.proofs import NotProvable
 
 
 @pytest.fixture

@@ -16,10 +16,12 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import IntegrityError
 from test_authorisation import record
 
-from fangcuan.cases import grants, people, tokens, workflow
-from fangcuan.cases.access import Actor
-from fangcuan.cases.audit import verify
+from fangcuan.cases import workflow
 from fangcuan.cases.executor import Conflict, GuardFailed, NotAuthorised, NotOffered
+from fangcuan.cases.history.verification import verify
+from fangcuan.cases.people import accounts as people
+from fangcuan.cases.people import grants, tokens
+from fangcuan.cases.people.access import Actor
 from fangcuan.cases.refusals import list_refusals
 from fangcuan.cases.views import list_cases
 from fangcuan.store.database import read, write

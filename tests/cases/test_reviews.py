@@ -14,16 +14,17 @@ from orders import ALL, AUDITOR, OTHER, bring, case, give, shown
 from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import IntegrityError
 
-from fangcuan.cases import grants, people, tokens
-from fangcuan.cases.access import Actor
-from fangcuan.cases.audit import verify
-from fangcuan.cases.audit_sample import SampleFilter, draw_sample
+from fangcuan.cases.auditing.intervals import share_interval
+from fangcuan.cases.auditing.reviews import REASONS, handled, list_reviews, progress
+from fangcuan.cases.auditing.samples import SampleFilter, draw_sample
 from fangcuan.cases.executor import Command, execute
 from fangcuan.cases.export.redaction import Known, Redaction, profiles
-from fangcuan.cases.intervals import share_interval
+from fangcuan.cases.history.verification import verify
+from fangcuan.cases.people import accounts as people
+from fangcuan.cases.people import grants, tokens
+from fangcuan.cases.people.access import Actor
+from fangcuan.cases.people.tokens import token_actor
 from fangcuan.cases.refusals import CommandRefused, Conflict, GuardFailed, NotAuthorised, list_refusals
-from fangcuan.cases.reviews import REASONS, handled, list_reviews, progress
-from fangcuan.cases.tokens import token_actor
 from fangcuan.store.audits import audit_review
 from fangcuan.store.casework import case_file, event
 from fangcuan.store.database import read, write

@@ -13,11 +13,11 @@ import pytest
 from casework_samples import employ, file_night, make_finding
 from sqlalchemy import Engine, event, insert, select
 
-from fangcuan.cases import grants
-from fangcuan.cases.access import Actor, covers
-from fangcuan.cases.areas import area_of
 from fangcuan.cases.executor import claim_next
-from fangcuan.cases.scopes import within
+from fangcuan.cases.people import grants
+from fangcuan.cases.people.access import Actor, covers
+from fangcuan.cases.people.areas import area_of
+from fangcuan.cases.people.scopes import within
 from fangcuan.store.casework import case_file
 from fangcuan.store.database import read, write
 from fangcuan.store.masters import MASTER_TABLES

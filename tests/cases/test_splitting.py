@@ -14,9 +14,9 @@ from orders import ALL, OTHER, case, give, shown
 from sqlalchemy import Engine, select
 
 from fangcuan.cases import workflow
-from fangcuan.cases.audit import verify
 from fangcuan.cases.executor import Command, execute
-from fangcuan.cases.labels import frozen_labels
+from fangcuan.cases.filing.labels import frozen_labels
+from fangcuan.cases.history.verification import verify
 from fangcuan.cases.refusals import Conflict, GuardFailed, KeyReused, NotAuthorised, NotOffered
 from fangcuan.cases.urgency import most_urgent_first
 from fangcuan.cases.views import list_cases

@@ -25,10 +25,11 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import Engine, func, select
 
-from fangcuan.cases import people, workflow
-from fangcuan.cases.access import Actor
-from fangcuan.cases.audit import verify
+from fangcuan.cases import workflow
 from fangcuan.cases.executor import Command, CommandRefused, execute
+from fangcuan.cases.history.verification import verify
+from fangcuan.cases.people import accounts as people
+from fangcuan.cases.people.access import Actor
 from fangcuan.cases.proposals import open_proposal
 from fangcuan.cases.workflow import PROPOSE, Letter, Order, Proposal, Transition, Verdict, Workflow, command_of
 from fangcuan.store.casework import body_field, case_file, case_finding, event, finding

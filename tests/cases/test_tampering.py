@@ -15,12 +15,13 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import DatabaseError
 from tampering import rewrite_history, tamper
 
-from fangcuan.cases import approvals, checkpoints, keys
-from fangcuan.cases.audit import ExitCode, Given, Verification, verify
-from fangcuan.cases.chain import stream, walk
-from fangcuan.cases.checkpoints import CheckpointRefused
 from fangcuan.cases.executor import Actor, Command, execute
-from fangcuan.cases.notes import Checkpoint
+from fangcuan.cases.history import checkpoints, keys
+from fangcuan.cases.history.chain import stream, walk
+from fangcuan.cases.history.checkpoints import CheckpointRefused
+from fangcuan.cases.history.notes import Checkpoint
+from fangcuan.cases.history.verification import ExitCode, Given, Verification, verify
+from fangcuan.cases.policies import approvals
 from fangcuan.store import guards
 from fangcuan.store.casework import checkpoint, event
 from fangcuan.store.database import open_engine, read, write

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from authority import Authority, running
 
-from fangcuan.cases import timestamps
-from fangcuan.cases.timestamps import TimestampRefused, ask, check
+from fangcuan.cases.history import timestamps
+from fangcuan.cases.history.timestamps import TimestampRefused, ask, check
 
 DATA = b"example.com/house\n7\nroot\n"
 

@@ -13,10 +13,10 @@ from casework_samples import employ, file_night, make_finding
 from orders import ALL, OTHER, bring, give
 from sqlalchemy import Engine, func, select
 
-from fangcuan.cases import people
-from fangcuan.cases.access import Actor
-from fangcuan.cases.consistency import Treated, compare
-from fangcuan.cases.treatment import Asked, treated
+from fangcuan.cases.auditing.consistency import Treated, compare
+from fangcuan.cases.auditing.treatment import Asked, treated
+from fangcuan.cases.people import accounts as people
+from fangcuan.cases.people.access import Actor
 from fangcuan.cases.views import list_cases
 from fangcuan.store.database import read, write
 from fangcuan.store.masters import MASTER_TABLES

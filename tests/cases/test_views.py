@@ -12,9 +12,9 @@ import pytest
 from casework_samples import BUSY_SETTINGS, busy_night, employ, file_night, make_finding
 from sqlalchemy import Engine, text
 
-from fangcuan.cases.digests import digests
-from fangcuan.cases.evidence import EvidenceStore
+from fangcuan.cases.evidence.store import EvidenceStore
 from fangcuan.cases.executor import Actor, Command, UnknownCase, execute
+from fangcuan.cases.history.digests import digests
 from fangcuan.cases.views import CaseFilter, list_cases, show_case
 from fangcuan.store.database import write
 

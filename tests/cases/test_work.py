@@ -11,9 +11,6 @@ import pytest
 from casework_samples import employ, file_night, make_finding
 from sqlalchemy import Engine
 
-from fangcuan.cases import grants
-from fangcuan.cases.access import Actor
-from fangcuan.cases.audit import verify
 from fangcuan.cases.executor import (
     Command,
     CommandResult,
@@ -24,6 +21,9 @@ from fangcuan.cases.executor import (
     claim_next,
     execute,
 )
+from fangcuan.cases.history.verification import verify
+from fangcuan.cases.people import grants
+from fangcuan.cases.people.access import Actor
 from fangcuan.cases.refusals import list_refusals
 from fangcuan.cases.views import CaseFilter, list_cases
 

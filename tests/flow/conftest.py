@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from fangcuan.cases.audit import verify
-from fangcuan.cases.digests import digests
+from fangcuan.cases.history.digests import digests
+from fangcuan.cases.history.verification import verify
 from fangcuan.core import failpoints
 from fangcuan.flow.approve import approve_shipped
 from fangcuan.flow.installation import Installation, initialise

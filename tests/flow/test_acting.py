@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from fangcuan.cases.access import Actor, persons
-from fangcuan.cases.audit import verify
+from fangcuan.cases.history.verification import verify
+from fangcuan.cases.people.access import Actor, persons
 from fangcuan.cases.refusals import NotAuthorised, UnknownUser
 from fangcuan.cli.main import app
 from fangcuan.flow import accounts

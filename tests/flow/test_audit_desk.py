@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "cases"))
 import orders
 from casework_samples import file_night, make_finding
 
-from fangcuan.cases.access import Actor
-from fangcuan.cases.grants import grant_role
-from fangcuan.cases.people import add_user
+from fangcuan.cases.people.access import Actor
+from fangcuan.cases.people.accounts import add_user
+from fangcuan.cases.people.grants import grant_role
 from fangcuan.cases.views import list_cases
 from fangcuan.cli.main import app
 from fangcuan.flow.accounts import demo_accounts

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from fangcuan.cases.attachments import attachments_of
-from fangcuan.cases.audit import verify
+from fangcuan.cases.evidence.attachments import attachments_of
+from fangcuan.cases.history.verification import verify
 from fangcuan.flow.approve import approve_shipped
 from fangcuan.flow.capturing import KIND, capture_findings
 from fangcuan.flow.installation import Installation, initialise, open_installation

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 sys.path.insert(0, str(Path(__file__).parents[1] / "cases"))
 from casework_samples import file_night, make_finding
 
-from fangcuan.cases import policies
-from fangcuan.cases.audit import verify
+from fangcuan.cases.history.verification import verify
+from fangcuan.cases.policies import versions as policies
 from fangcuan.cli.main import app
 from fangcuan.flow import corresponding
 from fangcuan.flow.accounts import demo_accounts

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from export_home import NUMBER, bundle
 from typer.testing import CliRunner, Result
 
-from fangcuan.cases.personal import placeholder
+from fangcuan.cases.people.personal import placeholder
 from fangcuan.cli.main import app
 from fangcuan.flow import accounts
 from fangcuan.flow.installation import open_installation

@@ -24,11 +24,11 @@ from aiosmtpd.controller import Controller
 from typer.testing import CliRunner
 
 from fangcuan import flow
-from fangcuan.cases import outbox
-from fangcuan.cases.access import Actor
-from fangcuan.cases.channels import choose_channels
-from fangcuan.cases.grants import grant_role
-from fangcuan.cases.people import add_first_admin, add_user
+from fangcuan.cases.notifying import outbox
+from fangcuan.cases.people.access import Actor
+from fangcuan.cases.people.accounts import add_first_admin, add_user
+from fangcuan.cases.people.channels import choose_channels
+from fangcuan.cases.people.grants import grant_role
 from fangcuan.flow import notifying
 from fangcuan.flow.installation import Installation
 from fangcuan.store.database import write

@@ -16,9 +16,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "cases"))
 import orders
 from casework_samples import file_night, make_finding
 
-from fangcuan.cases import grants, people
-from fangcuan.cases.access import Actor
-from fangcuan.cases.audit import verify
+from fangcuan.cases.history.verification import verify
+from fangcuan.cases.people import accounts as people
+from fangcuan.cases.people import grants
+from fangcuan.cases.people.access import Actor
 from fangcuan.cli.main import app
 from fangcuan.core.canonical import sha256_hex
 from fangcuan.core.finding import Finding

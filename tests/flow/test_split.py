@@ -17,8 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from export_home import NUMBER, verified
 from typer.testing import CliRunner
 
-from fangcuan.cases.filing import file_findings
-from fangcuan.cases.grouping import GroupingPolicy, UnitFiling
+from fangcuan.cases.filing.grouping import GroupingPolicy, UnitFiling
+from fangcuan.cases.filing.nights import file_findings
 from fangcuan.cli.main import app
 from fangcuan.core.finding import EvidenceRef
 from fangcuan.flow.accounts import demo_accounts

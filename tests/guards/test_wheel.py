@@ -64,8 +64,8 @@ def test_content_lies_in_the_package(wheel: Path) -> None:
         assert files or kind == "detectors", kind
         missing = {f"fangcuan/_content/{p.relative_to(ROOT).as_posix()}" for p in files} - names
         assert not missing
-    shipped = {f"fangcuan/cases/shipped/{name}" for name in ("legal_gate.csv", "jurisdictions.csv")}
-    shipped.add("fangcuan/cases/shipped/notices/us_price_policy.yml")
+    shipped = {f"fangcuan/cases/policies/shipped/{name}" for name in ("legal_gate.csv", "jurisdictions.csv")}
+    shipped.add("fangcuan/cases/policies/shipped/notices/us_price_policy.yml")
     for name in (
         "fangcuan/cases/workflow.yml",
         "fangcuan/py.typed",

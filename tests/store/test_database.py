@@ -149,7 +149,7 @@ def test_a_missing_file_is_not_created_by_accident(tmp_path: Path) -> None:
 
 
 def test_the_store_imports_without_airflow() -> None:
-    code = "import sys, fangcuan.store.tables, fangcuan.store.migrations, fangcuan.cases.filing; print(*sys.modules)"
+    code = "import sys, fangcuan.store.tables, fangcuan.store.migrations, fangcuan.cases.filing.nights; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "fangcuan.store.casework" in loaded
     assert [name for name in loaded if name.split(".")[0] in {"airflow", "pandas", "duckdb", "sklearn"}] == []

@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from fangcuan.cases.access import Actor, Area
-from fangcuan.cases.events import EventDraft
+from fangcuan.cases.history.events import EventDraft
+from fangcuan.cases.people.access import Actor, Area
 from fangcuan.cases.refusals import Conflict, GuardFailed
 from fangcuan.cases.workflow import Transition, Workflow
 from fangcuan.core.canonical import digest

@@ -9,16 +9,18 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, select
 
 from fangcuan.cases import workflow as workflows
-from fangcuan.cases.access import Actor, authorise, grants_for
-from fangcuan.cases.areas import area_of
-from fangcuan.cases.attachments import write_beside
 from fangcuan.cases.commands import Command, CommandResult, Done, Step, change
-from fangcuan.cases.correspondence import find_link, linked_actor, take_answer, write_letter
-from fangcuan.cases.events import append, lock_head
+from fangcuan.cases.evidence.attachments import write_beside
+from fangcuan.cases.filing.labels import label_findings
+from fangcuan.cases.history.events import append, lock_head
 from fangcuan.cases.holding import hold
-from fangcuan.cases.labels import label_findings
+from fangcuan.cases.letters.correspondence import find_link, linked_actor, take_answer, write_letter
 from fangcuan.cases.overlays import lay
-from fangcuan.cases.penalties import latest_penalty
+from fangcuan.cases.penalties.computation import latest_penalty
+from fangcuan.cases.penalties.sanctions import penalty_of_notice, sanction, take_appeal
+from fangcuan.cases.people.access import Actor, authorise, grants_for
+from fangcuan.cases.people.areas import area_of
+from fangcuan.cases.people.scopes import within
 from fangcuan.cases.proposals import decide, open_proposal, propose
 from fangcuan.cases.refusals import (
     CommandRefused,
@@ -32,8 +34,6 @@ from fangcuan.cases.refusals import (
     log_refusal,
 )
 from fangcuan.cases.requirements import check, demand
-from fangcuan.cases.sanctions import penalty_of_notice, sanction, take_appeal
-from fangcuan.cases.scopes import within
 from fangcuan.cases.urgency import unclaimed
 from fangcuan.cases.workflow import (
     PROPOSE,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fangcuan.cases.access import Actor, authorise
 from fangcuan.cases.commands import Done, Step
+from fangcuan.cases.people.access import Actor, authorise
 from fangcuan.cases.refusals import Conflict, GuardFailed, NotAuthorised, UnknownUser
 from fangcuan.cases.workflow import Work
 

@@ -9,11 +9,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 
 from fangcuan.cases.commands import Done, Step, entering
-from fangcuan.cases.four_eyes import persons_behind, refuse_own
-from fangcuan.cases.penalties import carry_out, proposed_params
+from fangcuan.cases.filing.splitting import Split, split
+from fangcuan.cases.penalties.computation import carry_out, proposed_params
+from fangcuan.cases.people.four_eyes import persons_behind, refuse_own
 from fangcuan.cases.refusals import Conflict, NotAuthorised
 from fangcuan.cases.requirements import demand
-from fangcuan.cases.splitting import Split, split
 from fangcuan.cases.workflow import Proposal, Verdict
 from fangcuan.core.canonical import plain
 from fangcuan.store.casework import case_file, case_machine

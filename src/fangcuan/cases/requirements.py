@@ -10,12 +10,12 @@ from typing import Any
 
 from sqlalchemy import select
 
-from fangcuan.cases.areas import chain_of
-from fangcuan.cases.attachments import attachments_of
 from fangcuan.cases.commands import Step
+from fangcuan.cases.evidence.attachments import attachments_of
 from fangcuan.cases.overlays import holds_of
-from fangcuan.cases.penalties import amount_within, latest_penalty
-from fangcuan.cases.policies import in_force
+from fangcuan.cases.penalties.computation import amount_within, latest_penalty
+from fangcuan.cases.people.areas import chain_of
+from fangcuan.cases.policies.versions import in_force
 from fangcuan.cases.refusals import GuardFailed
 from fangcuan.cases.workflow import Guard, Guarded
 from fangcuan.core.canonical import sha256_hex

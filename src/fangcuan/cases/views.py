@@ -11,16 +11,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, or_, select
 
-from fangcuan.cases.attachments import attachments_of
+from fangcuan.cases.auditing.reviews import reviews_of
 from fangcuan.cases.comments import list_comments
-from fangcuan.cases.correspondence import notices_of
-from fangcuan.cases.evidence import EvidenceBackend, EvidenceDamaged, EvidenceMissing
-from fangcuan.cases.moves import moves_of
+from fangcuan.cases.evidence.attachments import attachments_of
+from fangcuan.cases.evidence.store import EvidenceBackend, EvidenceDamaged, EvidenceMissing
+from fangcuan.cases.filing.moves import moves_of
+from fangcuan.cases.letters.correspondence import notices_of
 from fangcuan.cases.overlays import asleep, holds_of
-from fangcuan.cases.penalties import penalties_of
+from fangcuan.cases.penalties.computation import penalties_of
 from fangcuan.cases.proposals import proposals_of
 from fangcuan.cases.refusals import UnknownCase
-from fangcuan.cases.reviews import reviews_of
 from fangcuan.cases.urgency import most_urgent_first
 from fangcuan.core.canonical import plain
 from fangcuan.store.casework import (

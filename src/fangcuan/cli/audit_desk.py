@@ -50,7 +50,7 @@ def sample(
 
     Seed and history decide which cases are drawn, so everybody can draw them again. Ends with 1 where --again gives others.
     """
-    from fangcuan.cases.audit_sample import draw_again
+    from fangcuan.cases.auditing.samples import draw_again
     from fangcuan.flow.audit_desk import draw
 
     if (again is None) == (count is None or seed is None) or (again is not None and (count, seed) != (None, None)):
@@ -100,7 +100,7 @@ def _again(found: Mapping[str, Any], as_json: bool) -> None:
 
 def samples(home: Home = None, as_json: AsJson = False) -> None:
     """All samples that were drawn: by whom, by which seed, out of how many cases."""
-    from fangcuan.cases.audit_sample import list_samples
+    from fangcuan.cases.auditing.samples import list_samples
 
     items = list_samples(installation(home).engine)
     if not as_json:
@@ -160,7 +160,7 @@ def reviews(
     as_json: AsJson = False,
 ) -> None:
     """All reviews; with --sample how far it is, and the estimated share of decisions an auditor would not agree with."""
-    from fangcuan.cases.reviews import list_reviews, progress
+    from fangcuan.cases.auditing.reviews import list_reviews, progress
 
     engine = installation(home).engine
     if sample is None:
@@ -239,7 +239,7 @@ def consistency(
     as_json: AsJson = False,
 ) -> None:
     """Same facts, same treatment: compare groups with all others, within cases of equal facts only."""
-    from fangcuan.cases.treatment import BY, OF
+    from fangcuan.cases.auditing.treatment import BY, OF
     from fangcuan.flow.audit_desk import compare
 
     for name, value, known in (("--by", by, BY), ("--of", of, OF)):

@@ -173,7 +173,7 @@ def versions(
     as_json: AsJson = False,
 ) -> None:
     """Every text of a unit that was proposed, by whom, and who approved it."""
-    from fangcuan.cases.approvals import list_versions
+    from fangcuan.cases.policies.approvals import list_versions
 
     items = list_versions(installation(home).engine, unit)
     if not as_json:

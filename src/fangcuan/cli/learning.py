@@ -24,7 +24,7 @@ def add(parent: typer.Typer) -> None:
 @told
 def show(home: Home = None, as_json: AsJson = False) -> None:
     """How many findings of each unit were right, wrong or unclear, by the latest decision."""
-    from fangcuan.cases.labels import frozen_labels
+    from fangcuan.cases.filing.labels import frozen_labels
     from fangcuan.flow.labels import counts
 
     rows, _ = frozen_labels(installation(home).engine, dt.datetime.now(dt.UTC))
@@ -68,7 +68,7 @@ def propose(
     as_json: AsJson = False,
 ) -> None:
     """Propose that findings like these open no case until a day."""
-    from fangcuan.cases.suppressions import propose_suppression
+    from fangcuan.cases.filing.suppressions import propose_suppression
     from fangcuan.flow.accounts import acting
 
     place = installation(home)
@@ -104,7 +104,7 @@ def propose(
 @told
 def approve(number: int, actor: Acting = None, home: Home = None, as_json: AsJson = False) -> None:
     """Let a proposed suppression hold; never one's own."""
-    from fangcuan.cases.suppressions import approve_suppression
+    from fangcuan.cases.filing.suppressions import approve_suppression
     from fangcuan.flow.accounts import acting
 
     place = installation(home)
@@ -116,7 +116,7 @@ def approve(number: int, actor: Acting = None, home: Home = None, as_json: AsJso
 @told
 def end(number: int, actor: Acting = None, home: Home = None, as_json: AsJson = False) -> None:
     """End a suppression before its time."""
-    from fangcuan.cases.suppressions import end_suppression
+    from fangcuan.cases.filing.suppressions import end_suppression
     from fangcuan.flow.accounts import acting
 
     place = installation(home)
@@ -128,7 +128,7 @@ def end(number: int, actor: Acting = None, home: Home = None, as_json: AsJson = 
 @told
 def list_(home: Home = None, as_json: AsJson = False) -> None:
     """All suppressions with what they hid, and how much of that came into the queue."""
-    from fangcuan.cases.suppressions import list_suppressions
+    from fangcuan.cases.filing.suppressions import list_suppressions
 
     items = list_suppressions(installation(home).engine)
     for item in items:

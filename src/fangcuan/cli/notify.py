@@ -42,7 +42,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """The outbox: what was written for whom, and what became of it."""
-    from fangcuan.cases.outbox import list_messages
+    from fangcuan.cases.notifying.outbox import list_messages
 
     items = list_messages(installation(home).engine, state=state, limit=rows)
     columns = (
@@ -79,7 +79,7 @@ def retry(home: Home = None, as_json: AsJson = False) -> None:
     """Queue once more what was given up."""
     import datetime as dt
 
-    from fangcuan.cases.outbox import try_again
+    from fangcuan.cases.notifying.outbox import try_again
 
     queued = try_again(installation(home).engine, dt.datetime.now(dt.UTC))
     if as_json:

@@ -42,7 +42,7 @@ def propose(
 
     Every problem is told at once with row and column, and then nothing is stored.
     """
-    from fangcuan.cases.policies import show_proposal
+    from fangcuan.cases.policies.versions import show_proposal
     from fangcuan.flow.policies import propose_file, today
 
     place = installation(home)
@@ -64,7 +64,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Proposals, the newest first."""
-    from fangcuan.cases.policies import check_kind, list_proposals
+    from fangcuan.cases.policies.versions import check_kind, list_proposals
 
     if kind is not None:
         check_kind(kind)
@@ -86,7 +86,7 @@ def list_(
 @told
 def show(proposal: Proposal, home: Home = None, as_json: AsJson = False) -> None:
     """One proposal, each row beside what it replaces."""
-    from fangcuan.cases.policies import show_proposal
+    from fangcuan.cases.policies.versions import show_proposal
     from fangcuan.flow.policies import today
 
     place = installation(home)
@@ -103,7 +103,7 @@ def approve(
     proposal: Proposal, reason: Reason = None, actor: Acting = None, home: Home = None, as_json: AsJson = False
 ) -> None:
     """Approve what somebody else proposed: known from this moment on, in force from its first day on."""
-    from fangcuan.cases.policies import approve as decide
+    from fangcuan.cases.policies.versions import approve as decide
     from fangcuan.flow.accounts import acting
 
     place = installation(home)
@@ -121,7 +121,7 @@ def reject(
     as_json: AsJson = False,
 ) -> None:
     """Reject what somebody else proposed."""
-    from fangcuan.cases.policies import reject as decide
+    from fangcuan.cases.policies.versions import reject as decide
     from fangcuan.flow.accounts import acting
 
     place = installation(home)
@@ -135,7 +135,7 @@ def withdraw(
     proposal: Proposal, reason: Reason = None, actor: Acting = None, home: Home = None, as_json: AsJson = False
 ) -> None:
     """Take back a proposal of one's own."""
-    from fangcuan.cases.policies import withdraw as decide
+    from fangcuan.cases.policies.versions import withdraw as decide
     from fangcuan.flow.accounts import acting
 
     place = installation(home)
@@ -155,7 +155,7 @@ def in_force_(
     as_json: AsJson = False,
 ) -> None:
     """What was in force on a day, as known on that day or any other."""
-    from fangcuan.cases.policies import in_force
+    from fangcuan.cases.policies.versions import in_force
     from fangcuan.cases.refusals import GuardFailed
     from fangcuan.core.canonical import plain
     from fangcuan.core.masters import MASTERS

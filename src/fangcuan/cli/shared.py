@@ -40,12 +40,12 @@ def told(command: Command) -> Command:
     def run(*args: Any, **kwargs: Any) -> Any:
         from sqlalchemy.exc import OperationalError
 
-        from fangcuan.cases.checkpoints import CheckpointRefused
-        from fangcuan.cases.evidence_s3 import EvidenceUnreachable
+        from fangcuan.cases.evidence.s3 import EvidenceUnreachable
         from fangcuan.cases.executor import CommandRefused
-        from fangcuan.cases.keys import KeyRefused
-        from fangcuan.cases.notes import NoteError
-        from fangcuan.cases.proofs import NotProvable
+        from fangcuan.cases.history.checkpoints import CheckpointRefused
+        from fangcuan.cases.history.keys import KeyRefused
+        from fangcuan.cases.history.notes import NoteError
+        from fangcuan.cases.history.proofs import NotProvable
         from fangcuan.content.problem import ContentError
         from fangcuan.flow.capture_wire import CaptureFailed, CaptureRefused
         from fangcuan.flow.export import ExportError

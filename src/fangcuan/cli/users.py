@@ -53,8 +53,8 @@ def add_(
     as_json: AsJson = False,
 ) -> None:
     """Add an account; it may do nothing until a role is granted."""
-    from fangcuan.cases.people import add_user
-    from fangcuan.cases.personal import gives_away
+    from fangcuan.cases.people.accounts import add_user
+    from fangcuan.cases.people.personal import gives_away
     from fangcuan.flow.accounts import acting
 
     place = installation(home)
@@ -72,7 +72,7 @@ def add_(
 @told
 def list_(home: Home = None, as_json: AsJson = False) -> None:
     """All accounts with the roles in force."""
-    from fangcuan.cases.people import list_users
+    from fangcuan.cases.people.accounts import list_users
 
     items = list_users(installation(home).engine)
     if not as_json:
@@ -100,7 +100,7 @@ def link(
     as_json: AsJson = False,
 ) -> None:
     """Say that two accounts are one person's, who then approves nothing for himself; this is not undone."""
-    from fangcuan.cases.people import link_users
+    from fangcuan.cases.people.accounts import link_users
     from fangcuan.flow.accounts import acting
 
     place = installation(home)
@@ -112,7 +112,7 @@ def link(
 @told
 def disable(user: str, actor: Acting = None, home: Home = None, as_json: AsJson = False) -> None:
     """Close an account; it stays in the history."""
-    from fangcuan.cases.people import disable_user
+    from fangcuan.cases.people.accounts import disable_user
     from fangcuan.flow.accounts import acting
 
     place = installation(home)
@@ -132,7 +132,7 @@ def erase(
     """Erase a person: destroy the key under which his names stand, for all his accounts; this is not undone."""
     from dataclasses import asdict
 
-    from fangcuan.cases.erasure import erase_user
+    from fangcuan.cases.people.erasure import erase_user
     from fangcuan.flow.accounts import acting
 
     place = installation(home)
@@ -163,7 +163,7 @@ def password(
     """Set a person's password, asked for twice."""
     import sys
 
-    from fangcuan.cases.people import set_password
+    from fangcuan.cases.people.accounts import set_password
     from fangcuan.flow.accounts import acting
 
     place = installation(home)
@@ -193,7 +193,7 @@ def grant(
     as_json: AsJson = False,
 ) -> None:
     """Grant a role to somebody else, everywhere or for a region or brand."""
-    from fangcuan.cases.grants import grant_role
+    from fangcuan.cases.people.grants import grant_role
     from fangcuan.flow.accounts import acting
 
     place = installation(home)
@@ -232,7 +232,7 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """Revoke a role, or one grant of it, from now on."""
-    from fangcuan.cases.grants import revoke_role
+    from fangcuan.cases.people.grants import revoke_role
     from fangcuan.flow.accounts import acting
 
     if role is None and number is None:
@@ -255,7 +255,7 @@ def notify(
     as_json: AsJson = False,
 ) -> None:
     """Say which channels reach a person; the address of a channel is the secret notify_<name>."""
-    from fangcuan.cases.channels import choose_channels
+    from fangcuan.cases.people.channels import choose_channels
     from fangcuan.flow.accounts import acting
 
     place = installation(home)
@@ -276,7 +276,7 @@ def token(
     as_json: AsJson = False,
 ) -> None:
     """Issue a token for oneself or for a service, shown this once; FANGCUAN_TOKEN takes it."""
-    from fangcuan.cases.tokens import issue_token
+    from fangcuan.cases.people.tokens import issue_token
     from fangcuan.flow.accounts import acting
 
     place = installation(home)
@@ -293,7 +293,7 @@ def tokens(
     as_json: AsJson = False,
 ) -> None:
     """Tokens and what became of them; the secrets are kept nowhere."""
-    from fangcuan.cases.tokens import list_tokens
+    from fangcuan.cases.people.tokens import list_tokens
 
     columns = (
         ("token", "token_id"),
@@ -315,7 +315,7 @@ def revoke_token_(
     as_json: AsJson = False,
 ) -> None:
     """End a token at once: one's own, or any by an administrator."""
-    from fangcuan.cases.tokens import revoke_token
+    from fangcuan.cases.people.tokens import revoke_token
     from fangcuan.flow.accounts import acting
 
     place = installation(home)

@@ -8,12 +8,12 @@ import re
 
 from sqlalchemy import select
 
-from fangcuan.cases.access import Actor, actor_name
-from fangcuan.cases.grants import grant_role
-from fangcuan.cases.people import add_first_admin, add_user
-from fangcuan.cases.personal import Opened
+from fangcuan.cases.people.access import Actor, actor_name
+from fangcuan.cases.people.accounts import add_first_admin, add_user
+from fangcuan.cases.people.grants import grant_role
+from fangcuan.cases.people.personal import Opened
+from fangcuan.cases.people.tokens import token_actor
 from fangcuan.cases.refusals import NotAuthorised, UnknownUser
-from fangcuan.cases.tokens import token_actor
 from fangcuan.flow.installation import Installation
 from fangcuan.store.accounts import account
 from fangcuan.store.database import read

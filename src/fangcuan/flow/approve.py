@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fangcuan.cases import approvals
+from fangcuan.cases.policies import approvals
 from fangcuan.cases.refusals import GuardFailed
 from fangcuan.content.roots import files, shipped_root
 from fangcuan.core.canonical import canonical_json

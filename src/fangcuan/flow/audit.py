@@ -9,12 +9,13 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from fangcuan.cases import audit, checkpoints, keys, notes, places, proofs, timestamps
-from fangcuan.cases.audit import Given, Verification
-from fangcuan.cases.notes import NoteError, UnknownKey, VerifierKey
-from fangcuan.cases.places import Mailer, PlaceFailed
-from fangcuan.cases.problems import Problem
-from fangcuan.cases.timestamps import TimestampRefused
+from fangcuan.cases.history import checkpoints, keys, notes, places, proofs, timestamps
+from fangcuan.cases.history import verification as audit
+from fangcuan.cases.history.notes import NoteError, UnknownKey, VerifierKey
+from fangcuan.cases.history.places import Mailer, PlaceFailed
+from fangcuan.cases.history.problems import Problem
+from fangcuan.cases.history.timestamps import TimestampRefused
+from fangcuan.cases.history.verification import Given, Verification
 from fangcuan.flow.installation import Installation
 from fangcuan.ingest import secrets
 from fangcuan.ingest.secrets import SecretMissing
@@ -104,7 +105,7 @@ def verify_installation(
 
 
 def prove(installation: Installation, what: str, since: Path | None = None) -> dict[str, Any]:
-    """The proof of an event or a case; see `fangcuan.cases.proofs.prove`."""
+    """The proof of an event or a case; see `fangcuan.cases.history.proofs.prove`."""
     known = keys.known_keys(installation.settings.audit_key_path)
     return proofs.prove(installation.engine, what, known, since.read_bytes() if since else None)
 

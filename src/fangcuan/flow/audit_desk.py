@@ -11,10 +11,11 @@ from uuid import uuid4
 
 from sqlalchemy import select
 
-from fangcuan.cases import audit_sample, consistency
-from fangcuan.cases.audit_sample import SampleFilter
+from fangcuan.cases.auditing import consistency
+from fangcuan.cases.auditing import samples as audit_sample
+from fangcuan.cases.auditing.samples import SampleFilter
+from fangcuan.cases.auditing.treatment import Asked, treated
 from fangcuan.cases.executor import Command, execute
-from fangcuan.cases.treatment import Asked, treated
 from fangcuan.core.canonical import plain
 from fangcuan.flow.accounts import acting
 from fangcuan.flow.installation import Installation
@@ -34,7 +35,7 @@ def draw(
     family: str | None = None,
     status: str | None = None,
 ) -> dict[str, Any]:
-    """Draw a sample and record it; see `cases.audit_sample.draw_sample`. `undecided`: also of cases nobody decided."""
+    """Draw a sample and record it; see `cases.auditing.samples.draw_sample`. `undecided`: also of cases nobody decided."""
     filters = SampleFilter(not undecided, family, status, since, until, installation.settings.timezone)
     who = acting(installation, actor)
     return audit_sample.draw_sample(installation.engine, who, count=count, seed=seed, filters=filters)

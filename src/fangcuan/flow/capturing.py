@@ -21,8 +21,8 @@ from sqlalchemy import Connection, select
 from warcio.recordloader import ArcWarcRecord
 from warcio.warcwriter import WARCWriter
 
-from fangcuan.cases.events import EventDraft, append, lock_head
-from fangcuan.cases.evidence_s3 import EvidenceUnreachable
+from fangcuan.cases.evidence.s3 import EvidenceUnreachable
+from fangcuan.cases.history.events import EventDraft, append, lock_head
 from fangcuan.core.canonical import canonical_json, utc_text
 from fangcuan.core.finding import SEVERITIES
 from fangcuan.flow.capture_render import Rendered, render

@@ -10,7 +10,7 @@ from uuid import uuid4
 from sqlalchemy import Connection, Row, select
 
 from fangcuan.cases.executor import Command, claim_next, execute
-from fangcuan.cases.legal_gate import allowed_actions, notice_for
+from fangcuan.cases.policies.legal_gate import allowed_actions, notice_for
 from fangcuan.cases.refusals import GuardFailed, UnknownCase
 from fangcuan.flow.accounts import acting
 from fangcuan.flow.installation import Installation

@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from fangcuan.cases import notifications, workflow
+from fangcuan.cases import workflow
+from fangcuan.cases.notifying import notifications
 from fangcuan.content.problem import ContentError, Problem
 from fangcuan.content.roots import files
 from fangcuan.detect.detectors import load_detector_units

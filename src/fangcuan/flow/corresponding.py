@@ -10,13 +10,13 @@ from typing import Any
 from uuid import uuid4
 
 from fangcuan.cases import workflow
-from fangcuan.cases.correspondence import MOST_FILES, REASONS, find_link, link_hash, mark_overdue, notices_of
 from fangcuan.cases.executor import answer_by_link
-from fangcuan.cases.legal_gate import notice_for, permitted
-from fangcuan.cases.letters import render, words
-from fangcuan.cases.penalties import penalties_of
+from fangcuan.cases.letters.correspondence import MOST_FILES, REASONS, find_link, link_hash, mark_overdue, notices_of
+from fangcuan.cases.letters.rendering import render, words
+from fangcuan.cases.penalties.computation import penalties_of
+from fangcuan.cases.penalties.sanctions import penalty_of_notice
+from fangcuan.cases.policies.legal_gate import notice_for, permitted
 from fangcuan.cases.refusals import GuardFailed
-from fangcuan.cases.sanctions import penalty_of_notice
 from fangcuan.flow.casework import act, case_row
 from fangcuan.flow.installation import Installation
 from fangcuan.store.database import read

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from fangcuan.cases.prepared import STORM
+from fangcuan.cases.filing.prepared import STORM
 from fangcuan.core.canonical import plain
 from fangcuan.detect.detectors import DetectorUnit, all_units
 from fangcuan.detect.relations import Night, night_parameters

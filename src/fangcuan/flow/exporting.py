@@ -19,16 +19,16 @@ from sqlalchemy import Connection, select
 
 import fangcuan
 from fangcuan.cases import workflow as workflows
-from fangcuan.cases.access import Actor, actor_name, authorise
-from fangcuan.cases.areas import area_of
-from fangcuan.cases.events import EventDraft, append, lock_head
-from fangcuan.cases.evidence import EvidenceDamaged, EvidenceMissing
+from fangcuan.cases.evidence.store import EvidenceDamaged, EvidenceMissing
 from fangcuan.cases.export import bag
 from fangcuan.cases.export.redaction import Known, Redaction, profiles
 from fangcuan.cases.export.report import LANGUAGES, draw
-from fangcuan.cases.notes import NoteError
-from fangcuan.cases.personal import Opened
-from fangcuan.cases.proofs import NotProvable
+from fangcuan.cases.history.events import EventDraft, append, lock_head
+from fangcuan.cases.history.notes import NoteError
+from fangcuan.cases.history.proofs import NotProvable
+from fangcuan.cases.people.access import Actor, actor_name, authorise
+from fangcuan.cases.people.areas import area_of
+from fangcuan.cases.people.personal import Opened
 from fangcuan.cases.refusals import CommandRefused, Conflict, UnknownCase, log_refusal
 from fangcuan.cases.views import show_case
 from fangcuan.core import failpoints

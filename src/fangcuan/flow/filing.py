@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import update
 
-from fangcuan.cases.filing import UnitFiling, file_findings
-from fangcuan.cases.grouping import GroupingPolicy
+from fangcuan.cases.filing.grouping import GroupingPolicy
+from fangcuan.cases.filing.nights import UnitFiling, file_findings
 from fangcuan.core.canonical import digest
 from fangcuan.core.failpoints import hit
 from fangcuan.core.finding import Finding

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from fangcuan import settings as settings_module
-from fangcuan.cases.evidence import EvidenceBackend, EvidenceStore
+from fangcuan.cases.evidence.store import EvidenceBackend, EvidenceStore
 from fangcuan.ingest.stage import RawStore
 from fangcuan.settings import CONFIG_NAME, Settings
 from fangcuan.store.database import open_engine
@@ -39,7 +39,7 @@ class Installation:
         settings = self.settings
         if not settings.evidence_url:
             return EvidenceStore(settings.evidence_path)
-        from fangcuan.cases.evidence_s3 import BucketEvidence, Retention
+        from fangcuan.cases.evidence.s3 import BucketEvidence, Retention
 
         retention = Retention(settings.evidence_lock, settings.evidence_lock_days) if settings.evidence_lock else None
         return BucketEvidence(settings.evidence_url, retention)

@@ -6,9 +6,9 @@ import datetime as dt
 from pathlib import Path
 from typing import Any
 
-from fangcuan.cases.access import Actor
-from fangcuan.cases.labels import frozen_labels
-from fangcuan.cases.people import administering
+from fangcuan.cases.filing.labels import frozen_labels
+from fangcuan.cases.people.access import Actor
+from fangcuan.cases.people.accounts import administering
 from fangcuan.flow.export import ExportError
 from fangcuan.flow.installation import Installation
 from fangcuan.store.jsontext import canonical_text

@@ -16,10 +16,10 @@ from urllib.parse import unquote, urlsplit
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from fangcuan.cases import notifications, outbox
-from fangcuan.cases.audit import Verification
-from fangcuan.cases.channels import list_choices
-from fangcuan.cases.notifications import Message, NoticeError
+from fangcuan.cases.history.verification import Verification
+from fangcuan.cases.notifying import notifications, outbox
+from fangcuan.cases.notifying.notifications import Message, NoticeError
+from fangcuan.cases.people.channels import list_choices
 from fangcuan.core import failpoints
 from fangcuan.flow.installation import Installation
 from fangcuan.ingest import secrets

@@ -12,14 +12,14 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from fangcuan.cases import workflow
-from fangcuan.cases.correspondence import LANGUAGES, link_hash
-from fangcuan.cases.evidence import EvidenceDamaged, EvidenceMissing
-from fangcuan.cases.legal_gate import notice_for, permitted
-from fangcuan.cases.penalties import compute, latest_penalty, penalties_of
-from fangcuan.cases.penalty_lines import Counted
-from fangcuan.cases.penalty_words import counted_words, occurrence_words, render_issue, render_review, told_lines
+from fangcuan.cases.evidence.store import EvidenceDamaged, EvidenceMissing
+from fangcuan.cases.letters.correspondence import LANGUAGES, link_hash
+from fangcuan.cases.penalties.computation import compute, latest_penalty, penalties_of
+from fangcuan.cases.penalties.lines import Counted
+from fangcuan.cases.penalties.victims import victims
+from fangcuan.cases.penalties.wording import counted_words, occurrence_words, render_issue, render_review, told_lines
+from fangcuan.cases.policies.legal_gate import notice_for, permitted
 from fangcuan.cases.refusals import GuardFailed
-from fangcuan.cases.victims import victims
 from fangcuan.cases.workflow import Sanction
 from fangcuan.core.canonical import decimal_text, sha256_hex
 from fangcuan.flow.casework import act, case_row

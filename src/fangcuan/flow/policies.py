@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from fangcuan.cases import policies
-from fangcuan.cases.policy_rows import PolicyInvalid, RowProblem, problems_of, proposable
+from fangcuan.cases.policies import versions as policies
+from fangcuan.cases.policies.rows import PolicyInvalid, RowProblem, problems_of, proposable
 from fangcuan.cases.refusals import GuardFailed
 from fangcuan.core.canonical import sha256_hex
 from fangcuan.core.contract import Relation
@@ -60,7 +60,7 @@ def approve_shipped_policies(installation: Installation) -> dict[str, int]:
 def shipped_rows(kind: str) -> list[dict[str, Any]]:
     """Typed rows that the package brings; every column of such a kind is text, yes or no."""
     relation = proposable(MASTERS[kind])
-    text = (resources.files("fangcuan.cases") / "shipped" / f"{kind}.csv").read_text(encoding="utf-8")
+    text = (resources.files("fangcuan.cases.policies") / "shipped" / f"{kind}.csv").read_text(encoding="utf-8")
     yes_or_no = {column.name for column in relation.columns if column.kind == "boolean"}
     return [
         {

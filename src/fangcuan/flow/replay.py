@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from sqlalchemy import Row, select
 
-from fangcuan.cases.evidence import EvidenceDamaged, EvidenceMissing
-from fangcuan.cases.grouping import GroupingPolicy
-from fangcuan.cases.prepared import STORM, artefact, prepare, storm_finding, waiting_row
+from fangcuan.cases.evidence.store import EvidenceDamaged, EvidenceMissing
+from fangcuan.cases.filing.grouping import GroupingPolicy
+from fangcuan.cases.filing.prepared import STORM, artefact, prepare, storm_finding, waiting_row
 from fangcuan.cases.refusals import UnknownCase
 from fangcuan.content.problem import ContentError
 from fangcuan.core.canonical import digest, sha256_hex

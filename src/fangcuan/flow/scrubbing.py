@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fangcuan.cases.evidence import Problem
-from fangcuan.cases.evidence_index import expected
+from fangcuan.cases.evidence.index import expected
+from fangcuan.cases.evidence.store import Problem
 from fangcuan.flow.installation import Installation
 from fangcuan.store.database import read
 

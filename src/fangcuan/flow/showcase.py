@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from sqlalchemy import create_engine, select, text
 
-from fangcuan.cases.audit import verify
+from fangcuan.cases.history.verification import verify
 from fangcuan.cases.views import list_cases, show_case
 from fangcuan.detect.detectors import DetectorUnit, all_units
 from fangcuan.flow.accounts import demo_accounts

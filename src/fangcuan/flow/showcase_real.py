@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from fangcuan.cases.audit import verify
+from fangcuan.cases.history.verification import verify
 from fangcuan.cases.views import CaseFilter, list_cases, show_case
 from fangcuan.flow.explain import render
 from fangcuan.flow.real import DataMissing, available, installed, run_set

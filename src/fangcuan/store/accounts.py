@@ -13,7 +13,7 @@ METADATA = Base.metadata
 DIGEST = 64
 
 #: `person` is the first account of whoever is behind this one: several accounts of one person, and the services he answers
-#: for, share it. `password_hash` is argon2id in its usual text form. `name` and `os_user` are sealed (`cases.personal`).
+#: for, share it. `password_hash` is argon2id in its usual text form. `name` and `os_user` are sealed (`cases.people.personal`).
 account = Table(
     "account",
     METADATA,

@@ -47,7 +47,7 @@ rule_version = Table(
     Column("proposed_at", UtcDateTime, nullable=False),
     Column("approved_by", Text),
     Column("approved_at", UtcDateTime),
-    #: Everybody who may have been behind the proposal, and behind the approval: persons, as `cases.access` has them.
+    #: Everybody who may have been behind the proposal, and behind the approval: persons, as `cases.people.access` has them.
     Column("proposed_persons", CanonicalJson),
     Column("approved_persons", CanonicalJson),
     CheckConstraint("approved_by is null or approved_by <> proposed_by", name="four_eyes"),
@@ -109,8 +109,8 @@ finding_fingerprint = Table(
     Column("finding_id", String(DIGEST), ForeignKey("finding.finding_id"), nullable=False, index=True),
 )
 
-#: `row_sha256` is over the contract columns of the finding's row as this night reported them (`cases.digests`), `state` what
-#: filing made of it; NULL in nights filed before there were these columns.
+#: `row_sha256` is over the contract columns of the finding's row as this night reported them (`cases.history.digests`), `state`
+#: what filing made of it; NULL in nights filed before there were these columns.
 finding_occurrence = Table(
     "finding_occurrence",
     METADATA,

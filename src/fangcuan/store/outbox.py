@@ -8,7 +8,7 @@ from fangcuan.store.base import Base, BigInt, CanonicalJson, UtcDateTime
 
 METADATA = Base.metadata
 
-#: `channels` are names of channels, sealed (`cases.personal`); their addresses are secrets and stand in no table.
+#: `channels` are names of channels, sealed (`cases.people.personal`); their addresses are secrets and stand in no table.
 notification_choice = Table(
     "notification_choice",
     METADATA,

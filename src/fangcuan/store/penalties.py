@@ -9,7 +9,7 @@ from fangcuan.store.base import Base, CanonicalJson, DecimalText, UtcDateTime
 METADATA = Base.metadata
 DIGEST = 64
 
-#: A penalty that an approved proposal made. `computation` is what was proposed, line by line (`cases.penalties.compute`);
+#: A penalty that an approved proposal made. `computation` is what was proposed, line by line (`cases.penalties.computation`);
 #: `claimed` its money, `due` what is left of it after reviews, `settled` what was received in the end.
 penalty = Table(
     "penalty",

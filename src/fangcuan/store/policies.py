@@ -16,7 +16,7 @@ JURISDICTION = "fangcuan_jurisdiction"
 
 #: `content` is the rows, without the columns that the approval fills in; `content_digest` is the sha256 of its text. `base` says
 #: which version of each business key the proposal was made against (its row_digest, null where there was none). `persons`
-#: are those who may have been behind an account, as `cases.access.persons` has them.
+#: are those who may have been behind an account, as `cases.people.access.persons` has them.
 policy_proposal = Table(
     "policy_proposal",
     Base.metadata,

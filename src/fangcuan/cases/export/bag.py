@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from fangcuan.cases import proofs
+from fangcuan.cases.history import proofs
 
 SCRIPT = "verify.py"
 MANIFEST = "manifest-sha256.txt"

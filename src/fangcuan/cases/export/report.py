@@ -14,8 +14,8 @@ from typing import Any, Literal
 import yaml
 
 from fangcuan.cases import workflow as workflows
-from fangcuan.cases.letters import words as words_of_letters
-from fangcuan.cases.penalty_words import claimed_words, told_lines
+from fangcuan.cases.letters.rendering import words as words_of_letters
+from fangcuan.cases.penalties.wording import claimed_words, told_lines
 
 LANGUAGES = ("zh", "en")
 #: PDF/A-2a for the archive, PDF/UA-1 for readers who listen. The compiler checks both while it writes, and fails otherwise.

@@ -1,0 +1,1 @@
+"""What auditors do: samples, reviews, and whether equal cases were treated equally."""

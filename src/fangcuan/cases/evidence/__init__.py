@@ -1,0 +1,1 @@
+"""Files by their digest, wherever they are kept, and what is put beside a case."""

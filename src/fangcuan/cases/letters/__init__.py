@@ -1,0 +1,1 @@
+"""What goes out to a partner, and what he answers."""
