@@ -14,10 +14,15 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import settings
 from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from fangcuan.store import migrations
+
+# How long an example takes says nothing about what is right, and much about what else the machine does.
+settings.register_profile("fangcuan", deadline=None)
+settings.load_profile("fangcuan")
 
 SERVER = make_url(os.environ.get("FANGCUAN_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432/postgres"))
 #: A database that has grown by more than this is dropped: its dead rows would cost every test after it.
