@@ -18,7 +18,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from export_home import NUMBER, bundle, prepare, resealed, verified
 from typer.testing import CliRunner
 
-from fangcuan.cases.export import bag
+from fangcuan.cases import workflow
+from fangcuan.cases.export import bag, report
+from fangcuan.cases.letters.rendering import words as letter_words
 from fangcuan.cases.refusals import CommandRefused, Conflict, NotAuthorised, UnknownCase, list_refusals
 from fangcuan.cases.views import show_case
 from fangcuan.cli.main import app
@@ -387,3 +389,12 @@ def test_what_an_export_left_that_still_runs_is_not_removed(home: Installation, 
 def exports_of(home: Installation) -> list[dict[str, Any]]:
     case = show_case(home.engine, home.evidence, NUMBER, render)
     return [one["data"] for one in case["timeline"] if one["kind"] == "case.exported"]
+
+
+def test_every_code_of_a_proposal_has_words() -> None:
+    rules, letters = workflow.default(), letter_words()["outcomes"]
+    for language, words in report._words().items():
+        assert set(words["kinds"]) == {each.kind for each in rules.proposals}, language
+        assert set(words["verdicts"]) == {each.verdict for each in rules.verdicts}
+        stated = {word for each in rules.proposals for word in (*each.reasons, *each.outcomes, *each.classes)}
+        assert not stated - {*words["classes"], *words["grounds_of"], *letters}

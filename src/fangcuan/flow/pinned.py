@@ -133,11 +133,15 @@ def _source_sha256() -> str:
     return total.hexdigest()
 
 
+def _is_content(line: str) -> bool:
+    return ".dist-info/" not in line and not line.startswith("../")
+
+
 @lru_cache(maxsize=32)
 def _library(name: str) -> dict[str, str | None]:
     found = metadata.distribution(name)
     listed = found.read_text("RECORD")
-    # What pip compiled on this machine says nothing of what the library is.
-    lines = sorted(line for line in (listed or "").splitlines() if ",sha256=" in line and ".dist-info/" not in line)
+    # What was compiled or written on this machine (commands name the folder they were put into) says nothing of what it is.
+    lines = sorted(line for line in (listed or "").splitlines() if ",sha256=" in line and _is_content(line))
     sha256 = hashlib.sha256("\n".join(lines).encode()).hexdigest() if lines else None
     return {"version": found.version, "sha256": sha256}

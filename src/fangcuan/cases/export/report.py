@@ -57,7 +57,7 @@ def prepared(
         ("product", " / ".join(str(case[name]) for name in ("product_line", "sku") if case[name]) or None),
         ("period", case["period"]),
         ("status", status),
-        ("outcome", case["outcome"]),
+        ("outcome", _said(case["outcome"], words, language)),
         ("severity", words["severities"].get(case["severity"], case["severity"])),
         ("assignee", case["assignee"]),
         ("window", f"{_moment(case['window']['start'])} – {_moment(case['window']['end'])}"),
@@ -76,7 +76,7 @@ def prepared(
             "facts": [[words["facts"][name], str(value)] for name, value in facts if value is not None],
             "findings": [_finding(one, words, language) for one in case["findings_detail"]],
             "comments": [_comment(one, words) for one in case["comments"]],
-            "proposals": [_proposal(one) for one in case["proposals"]],
+            "proposals": [_proposal(one, words, language) for one in case["proposals"]],
             "attachments": [_attachment(one, redacted["attachments"], words) for one in case["attachments"]],
             "holds": [[one["placed_at"][:10], str(one["placed_by"]), str(one["note"])] for one in case["legal_holds"]],
             "penalties": [_penalty(one, words, language) for one in case["penalties"]],
@@ -121,12 +121,24 @@ def _comment(one: Mapping[str, Any], words: Mapping[str, Any]) -> list[str]:
     return [f"{one['comment']}{amends}", str(one["author"]), str(one["text"])]
 
 
-def _proposal(one: Mapping[str, Any]) -> list[str]:
-    said = (one["params"].get(name) for name in ("reason", "outcome", "class", "target", "note"))
-    decided = f"{one['verdict']}, {one['decided_by']}, {_moment(one['decided_at'])}" if one["verdict"] else "–"
+def _proposal(one: Mapping[str, Any], words: Mapping[str, Any], language: str) -> list[str]:
+    params = one["params"]
+    coded = (_said(params.get(name), words, language) for name in ("reason", "outcome", "class"))
+    said = (*coded, params.get("into"), params.get("amount"), params.get("note"))
+    verdict = words["verdicts"].get(one["verdict"], one["verdict"])
+    decided = f"{verdict}, {one['decided_by']}, {_moment(one['decided_at'])}" if one["verdict"] else "–"
     proposed = f"{one['proposed_by']}, {_moment(one['proposed_at'])}"
     grounds = "; ".join(str(value) for value in said if value)
-    return [one["kind"], proposed, grounds, "; ".join(text for text in (decided, one["decision_note"]) if text)]
+    ends = "; ".join(text for text in (decided, one["decision_note"]) if text)
+    return [words["kinds"].get(one["kind"], one["kind"]), proposed, grounds, ends]
+
+
+def _said(code: str | None, words: Mapping[str, Any], language: str) -> str | None:
+    """An outcome, reason or class in words; the code itself where there are none."""
+    if code is None:
+        return None
+    letters = words_of_letters()["outcomes"].get(code, {}).get(language)
+    return str(words["classes"].get(code) or letters or words["grounds_of"].get(code) or code)
 
 
 def _penalty(one: Mapping[str, Any], words: Mapping[str, Any], language: str) -> dict[str, Any]:
