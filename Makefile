@@ -8,7 +8,7 @@ export FANGCUAN_REAL_DATA
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install run run-real test test-all check fmt bench quality docs lock clean
+.PHONY: help install run run-real test test-all check fmt bench quality quality-quick docs lock clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,6 +55,13 @@ bench: install ## run the benchmarks into benchmarks/results
 	@$(BIN)/python benchmarks/audit_verify.py
 	@$(BIN)/python benchmarks/claim_next.py
 	@$(BIN)/python benchmarks/page.py
+
+quality: install ## measure the rules of practice on every family of worlds and write docs/quality.md
+	@$(BIN)/fangcuan quality --out benchmarks/results/quality_baselines.json
+	@$(BIN)/python benchmarks/quality_page.py
+
+quality-quick: install ## the same on three families, printed only
+	@$(BIN)/fangcuan quality --quick
 
 docs: install ## write docs/reference from the code
 	@$(BIN)/python -m fangcuan.cli.reference docs/reference

@@ -106,7 +106,8 @@ def main() -> None:
     lines += audit_table(audit) if audit else []
     claim = [result for name, result in results.items() if name.startswith("claim_next_")]
     lines += claim_table(claim) if claim else []
-    shown = ("diversion_core_", "audit_verify_", "claim_next_")
+    # The quality of detection has a page of its own: benchmarks/quality_page.py.
+    shown = ("diversion_core_", "audit_verify_", "claim_next_", "quality_")
     others = {name: result for name, result in results.items() if not name.startswith(shown)}
     for name, result in others.items():
         lines += [

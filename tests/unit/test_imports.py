@@ -27,8 +27,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     # What content is given: names of the parts whose work it does.
     "authoring": {"core", "ingest", "detect"},
     "simulate": {"core"},
+    "quality": {"core"},
     "flow": LOWEST | STORES | WORK | {"simulate"},
-    "cli": LOWEST | STORES | WORK | {"simulate", "flow"},
+    "cli": LOWEST | STORES | WORK | {"simulate", "quality", "flow"},
     "__main__": {"cli"},
 }
 #: Engine and content meet here: the registry imports units by name, units import `fangcuan.authoring`.
@@ -121,6 +122,8 @@ def test_forbidden_pairs_are_forbidden_by_the_table() -> None:
     assert "detect" not in MAY_IMPORT["ingest"]
     assert {part for part, below in MAY_IMPORT.items() if "cli" in below} == {"__main__"}
     assert {part for part, below in MAY_IMPORT.items() if "simulate" in below} == {"cli", "flow"}
+    assert {part for part, below in MAY_IMPORT.items() if "quality" in below} == {"cli"}
+    assert "simulate" not in MAY_IMPORT["quality"]
     assert all(FACADE not in below for below in MAY_IMPORT.values())
 
 
@@ -136,9 +139,10 @@ def test_nothing_reaches_a_forbidden_part_on_a_way_round() -> None:
     assert "cases" not in reached("detect")
     assert "detect" not in reached("ingest")
     assert reached("simulate") <= {"core"}
+    assert reached("quality") <= {"core"}
     assert not reached("core")
     for part in set(MAY_IMPORT) - {"cli", "flow", "__main__"}:
-        assert not {"flow", "cli", "simulate"} & reached(part), part
+        assert not {"flow", "cli", "simulate", "quality"} & reached(part), part
 
 
 def test_no_part_of_the_engine_imports_dags_or_tests() -> None:

@@ -18,6 +18,7 @@ from fangcuan.cli import (
     notify,
     penalties,
     policies,
+    quality,
     replay,
     users,
 )
@@ -45,6 +46,7 @@ notify.add(app)
 capture.add(app)
 policies.add(app)
 penalties.add(app)
+quality.add(app)
 
 
 def main() -> None:
