@@ -77,7 +77,7 @@ class Filed:
     score: Floats
 
     @classmethod
-    def of_accounts(cls, chosen: NDArray[np.bool_], score: Floats) -> Filed:
+    def of_accounts(cls, chosen: NDArray[np.bool_], score: Floats | Ints) -> Filed:
         """Accounts as a whole, where `chosen` (one per account) holds."""
         account = np.flatnonzero(chosen)
         return cls(account, np.full(len(account), ANYWHERE), np.asarray(score, dtype=np.float64)[account])
