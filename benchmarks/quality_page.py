@@ -31,6 +31,23 @@ the exact one-sided 95 % limit of a Poisson rate.
 Families marked \\* may be used to choose thresholds, all others are only reported. Nothing was tuned for the rules below:
 their thresholds are those of practice. `plain_concordance` (three cartons, two devices each, two ship weeks) is no rule of
 practice; it shows how far shared cartons carry without a null model.
+
+## Measure another detector
+A detector is anything that takes `Arrived` and gives `Filed` (`fangcuan.quality.arrived`). It is made anew for each world and
+asked once a week, so it may remember.
+
+```python
+from fangcuan.quality.arrived import Filed
+from fangcuan.quality.bench import QUICK, run
+
+
+class Mine:
+    def __call__(self, arrived):
+        return Filed.of_accounts(arrived.orders[:, -1] > 100, arrived.orders[:, -1])
+
+
+print(run(QUICK, {"mine": Mine})["results"])
+```
 """
 LIMITS = """
 ## What this does not show

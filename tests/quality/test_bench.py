@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from typer.testing import CliRunner
 
 from fangcuan.cli.main import app
+from fangcuan.quality.arrived import Arrived, Filed
 from fangcuan.quality.baselines import RULES
 from fangcuan.quality.bench import Plan, run
 from fangcuan.quality.spec import FAMILIES
@@ -57,6 +59,30 @@ def test_the_same_plan_gives_the_same_figures() -> None:
     makers = {"five_mismatches": lambda: RULES["five_mismatches"]}
     one, other = (run(plan, makers)["results"] for _ in range(2))
     assert one == other
+
+
+def test_a_detector_of_ones_own_is_made_anew_for_each_world() -> None:
+    class Mine:
+        asked: ClassVar[list[list[int]]] = []
+
+        def __init__(self) -> None:
+            self.asked.append([])
+
+        def __call__(self, arrived: Arrived) -> Filed:
+            self.asked[-1].append(arrived.week)
+            return Filed.of_accounts(arrived.orders[:, -1] > 100, arrived.orders[:, -1])
+
+    result = run(Plan(families=("plain",), seeds=(1, 2), dealers=100), {"mine": Mine})
+    assert Mine.asked == [list(range(26, 78))] * 2
+    assert [row["method"] for row in result["results"]] == ["mine"]
+
+
+def test_the_example_of_the_page_runs() -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", page().HEAD, re.S)
+    shown: dict[str, Any] = {}
+    exec(example.split("print(")[0], shown)
+    plan = Plan(families=("mixed",), coverages=(0.02,), seeds=(1,), dealers=200)
+    assert shown["run"](plan, {"mine": shown["Mine"]})["results"][0]["cases"] > 0
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from fangcuan.quality.arrived import ANYWHERE, Arrived, Filed
+from fangcuan.quality.baselines import RULES
 from fangcuan.quality.scoring import AFTERWARDS, follow, interval, matches, poisson_upper, score
 from fangcuan.quality.worlds import World
 
@@ -99,6 +101,29 @@ def test_the_top_and_the_money_go_by_score(worlds: Worlds) -> None:
     assert (last.precision_of_top, last.money_captured) == (0.0, 0.0)
     tied = score(world, cases(*in_time, *((*row[:3], 2.0) for row in wrong)))
     assert (tied.precision_of_top, tied.money_captured) == (0.0, 0.0), "ties help nobody"
+
+
+class Renaming:
+    """A rule that is asked under other names for the accounts, and its answer told in the right ones."""
+
+    def __init__(self, rule: Callable[[Arrived], Filed], new: np.ndarray):
+        self.rule, self.new, self.rows = rule, new, np.argsort(new)
+
+    def __call__(self, arrived: Arrived) -> Filed:
+        per_account = ("dealer", "line", "home", "own", "orders", "targets")
+        changed = {name: getattr(arrived, name)[self.rows] for name in per_account}
+        foreign = dataclasses.replace(arrived.foreign, account=self.new[arrived.foreign.account])
+        found = self.rule(dataclasses.replace(arrived, foreign=foreign, **changed))
+        return dataclasses.replace(found, account=self.rows[found.account])
+
+
+@pytest.mark.parametrize("name", ["binomial_bh", "plain_concordance", "raw_volume"])
+def test_names_change_no_figure(worlds: Worlds, name: str) -> None:
+    world = worlds("mixed", coverage=0.05)
+    new = np.random.default_rng(5).permutation(world.net.accounts)
+    renamed = score(world, follow(world, Renaming(RULES[name], new)))
+    assert renamed.cases > 0
+    assert renamed == score(world, follow(world, RULES[name]))
 
 
 def test_nothing_filed_is_nothing_false(worlds: Worlds) -> None:
