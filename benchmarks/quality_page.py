@@ -115,6 +115,23 @@ def diverting(results: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def visible(rows: list[dict[str, Any]]) -> list[str]:
+    """What of the schemes could be seen at all."""
+    heads = ("family", "coverage", "scheme", "planted", "5 scans", "a shared carton", "3 shared cartons")
+    cells = [
+        (
+            row["family"],
+            f"{row['coverage']:.0%}",
+            row["scheme"],
+            str(row["schemes"]),
+            *(f"{row[name]:.0%}" for name in ("five_scans", "shared_carton", "three_shared_cartons")),
+        )
+        for row in rows
+    ]
+    told = "Schemes of which, by the end, five units were scanned; two units of one carton; two units of three cartons each."
+    return ["", "## What could be seen at all", "", told, "", *_table(heads, cells)]
+
+
 def page(result: dict[str, Any]) -> str:
     """The text of docs/quality.md."""
     plan, machine = result["plan"], result["machine"]
@@ -124,7 +141,11 @@ def page(result: dict[str, Any]) -> str:
         f"scikit-learn {machine['scikit-learn']}."
     )
     results = result["results"]
-    return "\n".join([HEAD + "\n" + told, *nulls(results), *diverting(results)]) + "\n" + LIMITS
+    return (
+        "\n".join([HEAD + "\n" + told, *nulls(results), *diverting(results), *visible(result["visible"])])
+        + "\n"
+        + LIMITS
+    )
 
 
 def main() -> None:

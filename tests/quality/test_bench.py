@@ -15,7 +15,7 @@ from fangcuan.cli.main import app
 from fangcuan.quality.arrived import Arrived, Filed
 from fangcuan.quality.baselines import RULES
 from fangcuan.quality.bench import Plan, run
-from fangcuan.quality.spec import FAMILIES
+from fangcuan.quality.spec import DIVERTING, FAMILIES
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--dealers", "100", "--seeds", "2", "--family", "plain", "--family", "mixed", "--method", "five_mismatches")
@@ -49,6 +49,10 @@ def test_the_command_writes_what_it_prints(tmp_path: Path) -> None:
     assert mixed["schemes"] == 6
     low, high = mixed["false_discovery_rate"]["interval"]
     assert low <= mixed["false_discovery_rate"]["mean"] <= high
+    (seen, *_), last = printed["visible"], printed["visible"][-1]
+    assert (seen["family"], seen["coverage"], last["coverage"]) == ("mixed", 0.01, 0.05)
+    assert sum(row["schemes"] for row in printed["visible"]) == 3 * 6
+    assert all(row["three_shared_cartons"] <= row["shared_carton"] <= 1.0 for row in printed["visible"])
     text = page().page(written)
     assert "### mixed, 5% of units scanned" in text
     assert text.count("`five_mismatches`") == 4
@@ -99,5 +103,6 @@ def test_the_committed_page_is_made_from_the_committed_figures() -> None:
     result = json.loads((ROOT / "benchmarks/results/quality_baselines.json").read_text(encoding="utf-8"))
     assert {row["family"] for row in result["results"]} == set(FAMILIES)
     assert {row["method"] for row in result["results"]} == set(RULES)
+    assert {row["family"] for row in result["visible"]} == set(DIVERTING)
     committed = (ROOT / "docs/quality.md").read_text(encoding="utf-8")
     assert committed == page().page(result), "run `python benchmarks/quality_page.py`"

@@ -52,7 +52,7 @@ class Plan:
         ]
 
 
-#: Enough to see every direction, within two minutes.
+#: Enough to see every direction, within a minute.
 QUICK = Plan(families=("plain", "hubs", "mixed"), coverages=(0.01, 0.05), seeds=(1, 2), dealers=1_000)
 
 
@@ -61,15 +61,19 @@ def run(plan: Plan, makers: Makers, progress: Progress = lambda done, total, wha
     started = time.perf_counter()
     total = len(plan.settings()) * len(plan.seeds)
     results: list[dict[str, Any]] = []
+    visible: list[dict[str, Any]] = []
     done = 0
     for name, coverage in plan.settings():
         scores: dict[str, list[Score]] = {method: [] for method in makers}
+        planted: list[pd.DataFrame] = []
         for spec in plan.specs(name, coverage):
             progress(done, total, f"{name}, coverage {coverage:.0%}, seed {spec.seed}")
             world = World(spec)
+            planted.append(world.schemes)
             for method, make in makers.items():
                 scores[method].append(score(world, follow(world, make())))
             done += 1
+        visible += [{"family": name, "coverage": coverage, **row} for row in visibility(pd.concat(planted))]
         results += [
             {
                 "family": name,
@@ -103,7 +107,22 @@ def run(plan: Plan, makers: Makers, progress: Progress = lambda done, total, wha
         },
         "seconds": round(time.perf_counter() - started, 1),
         "results": results,
+        "visible": visible,
     }
+
+
+def visibility(schemes: pd.DataFrame) -> list[dict[str, Any]]:
+    """What of the schemes of each kind anybody could have seen by the world's end: a bound for every detector."""
+    return [
+        {
+            "scheme": str(kind),
+            "schemes": len(rows),
+            "five_scans": round(float((rows["scanned_units"] >= 5).mean()), 4),
+            "shared_carton": round(float((rows["sibling_cartons"] >= 1).mean()), 4),
+            "three_shared_cartons": round(float((rows["sibling_cartons"] >= 3).mean()), 4),
+        }
+        for kind, rows in schemes.groupby("kind")
+    ]
 
 
 def summary(scores: Sequence[Score]) -> dict[str, Any]:
