@@ -35,8 +35,8 @@ def gate(seed: int, bad: float, most_upper: float) -> tuple[float, float, int]:
 def test_two_components_find_what_masks_one() -> None:
     two = np.array([gate(seed, 0.1, 0.3)[:2] for seed in range(30)])
     one = np.array([gate(seed, 0.1, 0.0)[:2] for seed in range(30)])
-    assert two[:, 0].mean() > 0.5
-    assert one[:, 0].mean() < two[:, 0].mean() / 3
+    assert two[:, 0].mean() > 0.7
+    assert one[:, 0].mean() < 0.25
     error = two[:, 1].std() / np.sqrt(len(two))
     assert two[:, 1].mean() - 3 * error < 0.1, "false discoveries are above the level"
 
@@ -44,6 +44,21 @@ def test_two_components_find_what_masks_one() -> None:
 def test_without_anybody_bad_hardly_anybody_is_named() -> None:
     named = [gate(seed, 0.0, 0.3)[2] for seed in range(24)]
     assert np.mean([number > 0 for number in named]) <= 0.15
+
+
+def test_how_far_the_gamma_shape_carries() -> None:
+    """Innocent rates that are log-normal: borne up to a spread of 0.5; beyond that their tail is taken for a second component."""
+
+    def named(spread: float, seed: int) -> int:
+        draws = np.random.default_rng(500 + seed)
+        exposure = np.exp(draws.uniform(np.log(30), np.log(3000), 600))
+        counts = draws.poisson(exposure * 0.02 * np.exp(draws.normal(0, spread, 600)))
+        return int(passing(bh(fit_rates(counts, exposure).mid_p(counts, exposure)), 0.1).sum())
+
+    assert np.mean([named(0.5, seed) for seed in range(15)]) <= 1.5
+    assert np.mean([named(0.8, seed) for seed in range(5)]) > 10, (
+        "better than documented: change docs/evidence-arithmetic.md"
+    )
 
 
 def test_p_values_of_ordinary_dealers_are_honest() -> None:

@@ -74,4 +74,6 @@ def _weights(weights: ArrayLike, units: int) -> Vector:
     found = np.asarray(weights, dtype=np.float64)
     if found.shape != (units,) or not np.isfinite(found).all() or found.min() < 0 or found.sum() <= 0:
         raise ValueError(f"{units} weights are wanted, ≥ 0 and not all 0")
+    # By the largest first: the mean of the smallest numbers there are would be 0.
+    found = found / found.max()
     return np.asarray(found / found.mean(), dtype=np.float64)
