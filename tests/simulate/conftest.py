@@ -11,7 +11,7 @@ import pytest
 from fangcuan.core.contract import Relation
 from fangcuan.core.feeds import FEEDS
 from fangcuan.core.masters import DECIDED, MASTERS
-from fangcuan.simulate.spec import preset
+from fangcuan.simulate.spec import family_preset, preset
 from fangcuan.simulate.worlds import World, simulate
 
 
@@ -20,6 +20,21 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("worlds") / "tiny"
     simulate(preset("tiny"), folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of the tiny world with ordinary travel and one family, written once per family."""
+    made: dict[str, Path] = {}
+
+    def folder_of(family: str) -> Path:
+        if family not in made:
+            folder = tmp_path_factory.mktemp("planted") / "world"
+            simulate(family_preset(family), folder)
+            made[family] = folder
+        return made[family]
+
+    return folder_of
 
 
 @pytest.fixture(scope="session")

@@ -67,19 +67,29 @@ def init(
 
 @told
 def simulate(
-    folder: Annotated[Path, typer.Argument(help="Folder to write the world to.")],
+    folder: Annotated[Path | None, typer.Argument(help="Folder to write the world to.")] = None,
     preset: Annotated[str, typer.Option(help="sample, sample-clean, tiny or tiny-clean.")] = "sample",
+    family: Annotated[
+        str | None, typer.Option(help="Ordinary travel and this family alone, in the sizes of sample or tiny.")
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Name the families, a sentence each, and stop.")] = False,
     seed: Annotated[int | None, typer.Option(help="Another seed gives another world of the same kind.")] = None,
     nights: Annotated[int | None, typer.Option(help="Number of nights.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a synthetic world (a folder along the contract, truth kept apart). The same seed gives the same bytes."""
+    from fangcuan.simulate.spec import family_preset
     from fangcuan.simulate.spec import preset as named
     from fangcuan.simulate.worlds import simulate as make
 
+    if listed:
+        _list_families(as_json)
+        return
+    if folder is None:
+        raise typer.BadParameter("name the folder to write the world to")
     changes = {name: value for name, value in {"seed": seed, "nights": nights}.items() if value is not None}
     try:
-        spec = named(preset, **changes)
+        spec = named(preset, **changes) if family is None else family_preset(family, preset, **changes)
     except ValueError as error:
         err.print(f"[red]error[/red] {error}")
         raise typer.Exit(FAILED) from error
@@ -91,6 +101,20 @@ def simulate(
     out.print("rows    " + ", ".join(f"{name} {rows:,}" for name, rows in summary.feeds.items()))
     planted = ", ".join(f"{kind} {count}" for kind, count in summary.schemes.items()) or "none"
     out.print(f"planted {planted} (in {summary.folder}/truth, which nothing reads but the scorer)")
+
+
+def _list_families(as_json: bool) -> None:
+    from fangcuan.simulate.spec import describe_families
+
+    rows = describe_families()
+    if as_json:
+        print_json({"items": rows})
+        return
+    for row in rows:
+        out.print(f"{row['family']:<30} {row['kind']:<8} {row['zh']}", markup=False)
+        out.print(f"{'':<40}{row['en']}", markup=False)
+        if row["size"]:
+            out.print(f"{'':<40}size: {row['size']}; strength: {row['strength']}", markup=False)
 
 
 @told

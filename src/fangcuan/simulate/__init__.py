@@ -3,6 +3,7 @@
 `simulate(preset("sample"), folder)` writes a world folder; `serve` offers parts of it over HTTP and SQL.
 """
 
-from fangcuan.simulate.spec import KINDS, PRESETS, WorldSpec, preset
+from fangcuan.simulate.families import Planting
+from fangcuan.simulate.spec import KINDS, PRESETS, WorldSpec, describe_families, family_preset, preset
 
-__all__ = ["KINDS", "PRESETS", "WorldSpec", "preset"]
+__all__ = ["KINDS", "PRESETS", "Planting", "WorldSpec", "describe_families", "family_preset", "preset"]

@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from fangcuan.simulate import families
+from fangcuan.simulate.families import Planting
+
 #: Every kind of scheme the simulator can plant, by family.
 KINDS: dict[str, tuple[str, ...]] = {
     "diversion": (
@@ -67,6 +70,7 @@ class WorldSpec:
     `start` is the first night; `nights` local dates follow. Goods are traced from `trace_history_days` before `start`
     and sales are reported from `sales_history_days` before it, so the first night already has a past.
     `schemes` counts what to plant by `family.kind`; `nulls` switches the innocent flows that look suspicious.
+    `plantings` are families (`simulate.families`) planted in the finished world, with size, start and strength each.
     """
 
     name: str = "custom"
@@ -88,11 +92,14 @@ class WorldSpec:
     nulls: bool = True
     schemes: Mapping[str, int] = field(default_factory=dict)
     scheme_cartons: tuple[int, int] = (22, 40)
+    plantings: Mapping[str, Planting] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.schemes) - set(every_kind()))
         if unknown:
             raise ValueError(f"schemes: unknown kind {unknown}; known kinds are {every_kind()}")
+        for name, planting in self.plantings.items():
+            families.check(name, planting)
         for name, low, high in (
             ("nights", 1, 2000),
             ("provinces", 2, 12),
@@ -122,7 +129,8 @@ class WorldSpec:
 
     @property
     def families(self) -> list[str]:
-        return sorted({kind.partition(".")[0] for kind, count in self.schemes.items() if count})
+        planted = {kind for kind, count in self.schemes.items() if count} | set(self.plantings) & set(families.SCHEMES)
+        return sorted({kind.partition(".")[0] for kind in planted})
 
     def rng(self, stream: str) -> np.random.Generator:
         """An independent generator per stream name: adding one part of the world does not reshuffle the others."""
@@ -133,6 +141,8 @@ class WorldSpec:
         values["start"] = self.start.isoformat()
         values["schemes"] = dict(sorted(self.schemes.items()))
         values["scheme_cartons"] = list(self.scheme_cartons)
+        if not self.plantings:
+            del values["plantings"]
         return values
 
     @classmethod
@@ -147,6 +157,8 @@ class WorldSpec:
         if "scheme_cartons" in given:
             low, high = given["scheme_cartons"]
             given["scheme_cartons"] = (int(low), int(high))
+        if "plantings" in given:
+            given["plantings"] = {name: Planting(**setting) for name, setting in given["plantings"].items()}
         return cls(**given)
 
 
@@ -190,3 +202,56 @@ def preset(name: str, **changes: Any) -> WorldSpec:
     if name not in PRESETS:
         raise ValueError(f"unknown world {name!r}; known worlds are {sorted(PRESETS)}")
     return replace(PRESETS[name], **changes)
+
+
+#: Schemes of a kind in a world that has nothing else; more of them where they are small.
+_ALONE = {"tiny": 1, "sample": 3}
+
+
+def family_preset(family: str, name: str = "tiny", **changes: Any) -> WorldSpec:
+    """The sizes of `tiny` or `sample` with ordinary travel and exactly one family, called `<name>-<family>`.
+
+    `family` is an innocent family or a kind of scheme. Raises ValueError for what is neither, or for another preset.
+    """
+    if name not in _ALONE:
+        raise ValueError(f"families come in the sizes {sorted(_ALONE)}, not {name!r}")
+    plantings: dict[str, Planting] = {}
+    schemes: dict[str, int] = {}
+    for part in dict.fromkeys(("plain", family)):
+        if part in families.FAMILIES:
+            plantings[part] = getattr(families.FAMILIES[part], name)
+        elif part in every_kind():
+            schemes[part] = _ALONE[name]
+        else:
+            raise ValueError(f"unknown family {part!r}; `fangcuan simulate --list` names them")
+    spec = replace(
+        PRESETS[name],
+        name=f"{name}-{family}",
+        schemes=schemes,
+        nulls=False,
+        plantings=plantings,
+    )
+    return replace(spec, **changes)
+
+
+def describe_families() -> list[dict[str, str]]:
+    """Every family by name: `kind` (innocent or scheme), a sentence in `zh` and `en`, and what size and strength count.
+
+    Kinds planted while the world is made have neither; `WorldSpec.schemes` counts them.
+    """
+    rows = [
+        {
+            "family": name,
+            "kind": "innocent" if name in families.NULLS else "scheme",
+            "zh": family.zh,
+            "en": family.en,
+            "size": family.size,
+            "strength": family.strength,
+        }
+        for name, family in families.FAMILIES.items()
+    ]
+    rows += [
+        {"family": name, "kind": "scheme", "zh": zh, "en": en, "size": "", "strength": ""}
+        for name, (zh, en) in families.SENTENCES.items()
+    ]
+    return rows

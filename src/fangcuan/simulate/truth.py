@@ -97,7 +97,7 @@ def _visible(
             out = mine
             siblings = 0
         else:
-            mine = frame[frame["scheme"] == at]
+            mine = frame[frame["epc"].isin(scheme.epcs) if scheme.epcs else frame["scheme"] == at]
             target = mine["region"] == scheme.region if scheme.region >= 0 else mine["outside"]
             out = mine[mine["outside"] & target]
             siblings = int((out.groupby("carton")["epc"].nunique() >= 2).sum())
@@ -146,6 +146,11 @@ def unit_links(plan: Plan, goods: Goods, units: pd.DataFrame) -> pd.DataFrame:
         )
     ]
     for found in plan.schemes:
+        if found.kind == "carton_splitting":
+            carton_of = units.set_index("epc")["carton"].reindex(found.epcs).to_numpy()
+            parts.append(
+                pd.DataFrame({"epc": found.epcs, "scheme_id": found.scheme_id, "carton_epc": carton_epcs(carton_of)})
+            )
         if found.kind in {"never_issued", "cloned_serial"}:
             parts.append(pd.DataFrame({"epc": found.epcs, "scheme_id": found.scheme_id, "carton_epc": ""}))
     return pd.concat(parts, ignore_index=True)

@@ -22,6 +22,7 @@ from fangcuan.simulate import (
     masters,
     network,
     plan,
+    planting,
     policies,
     prices,
     sales,
@@ -84,6 +85,10 @@ class World:
         self.prices = prices.observe(spec, self.geo, self.net, self.plan, self.policies, self.ledger)
         self.masters = masters.build(spec, self.geo, self.net, self.plan, self.ledger)
         self.masters |= policies.tables(spec, self.net, self.policies)
+        self.touched = pd.DataFrame()
+        if spec.plantings:
+            self.progress("plantings")
+            planting.plant(self)
         self.truth: dict[str, pd.DataFrame] = {
             "schemes": truth.schemes(self.geo, self.net, self.plan, self.goods, self.units, self.scans),
             "units": truth.unit_links(self.plan, self.goods, self.units),
@@ -91,6 +96,8 @@ class World:
             "prices": self.prices.truth,
             "innocents": truth.innocents(self.ledger),
         }
+        if spec.plantings:
+            self.truth["touched"] = self.touched
 
     def write(self, folder: Path) -> WorldSummary:
         """Write the folder; parts of an earlier world in it are removed first, anything else is an error."""
@@ -111,7 +118,7 @@ class World:
             folder=folder,
             masters={name: len(frame) for name, frame in sorted(self.masters.items())},
             feeds=feeds,
-            schemes={kind: count for kind, count in sorted(self.spec.schemes.items()) if count},
+            schemes=self._planted(),
             first_night=self.spec.start.isoformat(),
             last_night=self.spec.end.isoformat(),
         )
@@ -129,6 +136,14 @@ class World:
             },
         )
         return summary
+
+    def _planted(self) -> dict[str, int]:
+        planted = {kind: count for kind, count in self.spec.schemes.items() if count}
+        for scheme in self.plan.schemes:
+            name = f"{scheme.family}.{scheme.kind}"
+            if name in self.spec.plantings:
+                planted[name] = planted.get(name, 0) + 1
+        return dict(sorted(planted.items()))
 
 
 def simulate(spec: WorldSpec, out: Path, progress: Progress | None = None) -> WorldSummary:
