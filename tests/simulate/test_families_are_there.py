@@ -232,7 +232,7 @@ def test_drift_rises_to_the_last_night(seen: See) -> None:
         scans = dealt(one)
         return one.foreign(scans[scans["day"].isin(chosen)])
 
-    assert abs(share(world, early) - share(base, early)) < 0.05
+    assert abs(share(world, early) - share(base, early)) < 0.06
     assert share(world, late) > share(base, late) + 0.10
 
 

@@ -86,6 +86,9 @@ def mis_shipments(rev: Revision, planting: Planting, rng: np.random.Generator) -
         _receipt(rev, number, other if rng.random() < planting.strength else -1, reason)
         rev.sell_elsewhere(rows, booked, other, reason, received=False)
         rev.mark(rows, flow="mis_shipped", venue=region, innocent=at, retailer=-1)
+        for dealer in (booked, other):
+            rev.take_dealer(dealer)
+        innocent_dealers -= {booked, other}
         done += 1
 
 

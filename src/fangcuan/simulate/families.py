@@ -57,7 +57,7 @@ NULLS: dict[str, Family] = {
         "A wave of travel that is not in the calendar: for some days consumers everywhere scan away from home.",
         "days",
         "share of the scans of those days made elsewhere",
-        _P(3, 1, 0.35),
+        _P(3, 9, 0.35),
         _P(5, 30, 0.30),
     ),
     "hubs": Family(
@@ -114,7 +114,7 @@ NULLS: dict[str, Family] = {
         "Slow drift: the share of scans made elsewhere rises day by day, and nobody diverts.",
         "share of dealers",
         "share of scans elsewhere on the last night, beyond ordinary travel",
-        _P(1.0, -20, 0.25),
+        _P(1.0, -12, 0.25),
         _P(1.0, -20, 0.15),
         (0.0, 0.5),
         1.0,

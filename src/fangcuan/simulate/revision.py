@@ -92,9 +92,12 @@ class Revision:
         return free
 
     def dealers(self, rng: np.random.Generator) -> list[int]:
-        """Dealers nobody has taken, in random order: those of no scheme and no other family."""
+        """Dealers of no scheme and no other family in random order; those with few scans come last: they show nothing."""
         guilty = {member for scheme in self.world.plan.schemes for member in scheme.culprits}
         order = [int(at) for at in rng.permutation(self.net.dealers)]
+        scans = np.bincount(self.scans["consignee"].to_numpy(), minlength=len(self.net.partners))
+        few = 0.6 * scans[self.net.dealers].mean()
+        order.sort(key=lambda at: bool(scans[at] < few))
         return [at for at in order if at not in self._taken_dealers and at not in guilty]
 
     def take_dealer(self, dealer: int) -> None:
@@ -232,8 +235,7 @@ class Revision:
         """The scans at these positions never happened: their codes were destroyed."""
         ids = self.scans["event_id"].to_numpy()[chosen]
         self._withdraw(np.asarray(self.world.trace["event_id"].isin(set(ids.tolist()))))
-        frame = self.world.scans.frame
-        frame.drop(index=self.scans["at"].to_numpy()[chosen], inplace=True)
+        self.world.scans.frame = self.world.scans.frame.drop(index=self.scans["at"].to_numpy()[chosen])
         self._taken_scans |= set(ids.tolist())
         self.note(reason, "trace_events", ids, "withdrawn")
 

@@ -204,12 +204,14 @@ def preset(name: str, **changes: Any) -> WorldSpec:
     return replace(PRESETS[name], **changes)
 
 
-#: Schemes of a kind in a world that has nothing else; more of them where they are small.
+#: Schemes of a kind in a world that has nothing else, and the sizes of such a world. Ten nights of `tiny` hold too few
+#: scans to show what one family does, so it runs for twenty and more consumers scan.
 _ALONE = {"tiny": 1, "sample": 3}
+_SIZES = {"tiny": replace(TINY, nights=20, scan_coverage=0.8, cartons_per_dealer_week=4.0), "sample": SAMPLE}
 
 
 def family_preset(family: str, name: str = "tiny", **changes: Any) -> WorldSpec:
-    """The sizes of `tiny` or `sample` with ordinary travel and exactly one family, called `<name>-<family>`.
+    """The sizes of `tiny` (for twenty nights, with more scans) or `sample`, ordinary travel and exactly one family.
 
     `family` is an innocent family or a kind of scheme. Raises ValueError for what is neither, or for another preset.
     """
@@ -225,7 +227,7 @@ def family_preset(family: str, name: str = "tiny", **changes: Any) -> WorldSpec:
         else:
             raise ValueError(f"unknown family {part!r}; `fangcuan simulate --list` names them")
     spec = replace(
-        PRESETS[name],
+        _SIZES[name],
         name=f"{name}-{family}",
         schemes=schemes,
         nulls=False,
