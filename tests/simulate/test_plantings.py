@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -38,6 +39,7 @@ def touched(folder: Path) -> set[tuple[str, str]]:
     return set(zip(frame["feed"], frame["row_id"], strict=True))
 
 
+@cache
 def rows(folder: Path) -> Counter[tuple[str, str, str, str]]:
     """Every row of every feed as (feed, file, id, all its values)."""
     found: Counter[tuple[str, str, str, str]] = Counter()
@@ -45,8 +47,7 @@ def rows(folder: Path) -> Counter[tuple[str, str, str, str]]:
         for path in sorted((folder / "feeds" / feed).iterdir()):
             if path.suffix == ".parquet":
                 frame = pd.read_parquet(path)
-                texts = frame.astype(str).agg("|".join, axis=1).tolist()
-                ids = frame[key].tolist()
+                texts, ids = frame.to_csv(index=False).splitlines()[1:], frame[key].tolist()
             else:
                 texts = path.read_text(encoding="utf-8").splitlines()
                 if path.suffix == ".csv":
