@@ -284,7 +284,8 @@ def night_offer(rev: Revision, planting: Planting, rng: np.random.Generator) -> 
         ids = rows["observation_id"].to_numpy()[chosen]
         rows.loc[chosen, "price"] = _texts(price)
         texts = np.array([f"{value:.4f}" for value in net_unit], dtype=object)
-        _tell(rev, ids, **{"class": "violation", "scheme_id": scheme.scheme_id, "true_net_unit_price": texts})
+        _tell(rev, ids, true_net_unit_price=texts)
+        _tell(rev, ids, **{"class": "violation", "scheme_id": scheme.scheme_id})
         rev.take_offers(ids, scheme.scheme_id, "changed")
 
 

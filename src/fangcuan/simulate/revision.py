@@ -32,6 +32,7 @@ class Revision:
         self.spec, self.geo, self.net = world.spec, world.geo, world.net
         self.cartons = world.goods.cartons
         self.first_night, self.last_night = day_number(world.spec.start), day_number(world.spec.end)
+        self._codes = np.array([*world.geo.codes, None], dtype=object)
         self.touched: list[dict[str, str]] = []
         self._taken_scans: set[str] = set()
         self._taken_cartons: set[int] = set()
@@ -161,7 +162,7 @@ class Revision:
         where = pd.Index(ids).get_indexer(trace["event_id"].to_numpy())
         rows = np.flatnonzero(where >= 0)
         source = where[rows]
-        codes = np.append(self.geo.codes, None)[placed["region"].to_numpy(dtype=int)]
+        codes = self._codes[placed["region"].to_numpy(dtype=int)]
         index = trace.index[rows]
         for name in _MEASURED:
             trace.loc[index, name] = placed[name].to_numpy()[source]
@@ -211,7 +212,7 @@ class Revision:
                 "action": "OBSERVE",
                 "sku": sku[world.units["sku"].to_numpy()[unit]],
                 "lot": self.cartons["lot"].to_numpy(dtype=object)[carton],
-                "region_code": np.append(self.geo.codes, None)[placed["region"].to_numpy(dtype=int)],
+                "region_code": self._codes[placed["region"].to_numpy(dtype=int)],
                 "observer": "consumer_scan",
                 "device_hash": device[keep],
                 "record_time": record[keep],
