@@ -40,6 +40,7 @@ from fangcuan.cases.filing.prepared import (
     with_artefacts,
 )
 from fangcuan.cases.filing.splitting import following
+from fangcuan.cases.filing.standing import latest_cases
 from fangcuan.cases.filing.suppressions import in_force, suppressing
 from fangcuan.cases.history.digests import night_digest
 from fangcuan.cases.history.events import EventDraft, append, lock_head
@@ -206,7 +207,7 @@ class _Filing:
         members: dict[str, list[Prepared]] = defaultdict(list)
         for one in opening:
             members[one.key.value].append(one)
-        known = casebook.latest_cases(self.connection, self.workflow, members)
+        known = latest_cases(self.connection, self.workflow, members)
         return [_Group(group[0].key, group, known.get(value)) for value, group in members.items()]
 
     def _storms(self, groups: Sequence[_Group]) -> tuple[dict[str, int], dict[str, int]]:
